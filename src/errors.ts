@@ -1,0 +1,112 @@
+import { formatDuration } from './units.ts'
+
+/** What every error of this package can carry. All fields are optional but `message`. */
+export interface DutErrorDetails {
+  /** Name of the VM it happened to. */
+  vm?: string
+  /** Name of the DUT it happened on. */
+  dut?: string
+  /** The command, program or step that was under way. */
+  command?: string
+  /** How long it had been under way, in milliseconds. */
+  elapsedMs?: number
+  /** The last lines that the console or the program printed. */
+  tail?: string
+  /** What to do next, as one sentence. */
+  hint?: string
+  cause?: unknown
+}
+
+/**
+ * Base of every error that this package throws on purpose. Its three families tell a reader whose
+ * turn it is: {@link GuestError} (the software under test), {@link InfrastructureError} (the host)
+ * and {@link UsageError} (the call).
+ */
+export class DutError extends Error {
+  override name = 'DutError'
+  readonly vm?: string
+  readonly dut?: string
+  readonly command?: string
+  readonly elapsedMs?: number
+  readonly tail?: string
+  readonly hint?: string
+  /** The first line alone, without the tail and the hint. */
+  readonly shortMessage: string
+
+  constructor(message: string, details: DutErrorDetails = {}) {
+    super(compose(message, details), details.cause === undefined ? {} : { cause: details.cause })
+    this.shortMessage = message
+    const { vm, dut, command, elapsedMs, tail, hint } = details
+    for (const [key, value] of Object.entries({ vm, dut, command, elapsedMs, tail, hint })) {
+      if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true })
+    }
+  }
+}
+
+/** The guest is at fault: it did not boot, panicked, went away, or did not answer as expected. */
+export class GuestError extends DutError {
+  override name = 'GuestError'
+}
+
+/** The host is at fault: a program is missing or refuses, a resource is taken, a wait was too long. */
+export class InfrastructureError extends DutError {
+  override name = 'InfrastructureError'
+}
+
+/** The call is at fault: an unknown option, a value out of range, an impossible combination. */
+export class UsageError extends DutError {
+  override name = 'UsageError'
+}
+
+/** A step's deadline passed before what it waited for was seen. */
+export class CommandTimeoutError extends GuestError {
+  override name = 'CommandTimeoutError'
+}
+
+/** A command checked for success ended with another status. */
+export class CommandFailedError extends GuestError {
+  override name = 'CommandFailedError'
+}
+
+/** The VM was gone, or went away, while something waited for it. */
+export class VmDiedError extends GuestError {
+  override name = 'VmDiedError'
+}
+
+const TAIL_LINES = 20
+
+/** The one place where an error's text is put together: where, what, how long, the tail, the hint. */
+function compose(message: string, { vm, dut, elapsedMs, tail, hint }: DutErrorDetails): string {
+  const where = [dut, vm].filter((part) => part !== undefined).join('/')
+  const after = elapsedMs === undefined ? '' : ` (after ${formatDuration(elapsedMs)})`
+  const parts = [`${where === '' ? '' : `${where}: `}${message}${after}`]
+  if (tail !== undefined) parts.push(quoteTail(tail))
+  if (hint !== undefined) parts.push(`→ ${hint}`)
+  return parts.join('\n')
+}
+
+function quoteTail(tail: string): string {
+  const lines = lastLines(tail, TAIL_LINES)
+  if (lines.length === 0) return '  (nothing was printed)'
+  return ['  the last lines were:', ...lines.map((line) => `  | ${line}`)].join('\n')
+}
+
+/** The last `count` lines of a text that hold anything, without the blank lines around them. */
+export function lastLines(text: string, count: number): string[] {
+  const lines = text.replaceAll('\r', '').split('\n')
+  while (lines.length > 0 && lines.at(-1)?.trim() === '') lines.pop()
+  const tail = lines.slice(-count)
+  while (tail.length > 0 && tail[0]?.trim() === '') tail.shift()
+  return tail
+}
+
+/** `error` as an Error, whatever was thrown. */
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** The first line of whatever was thrown. */
+export function firstLine(error: unknown): string {
+  const { message } = asError(error)
+  return message.split('\n', 1)[0] ?? message
+}

@@ -1,0 +1,81 @@
+import type { Duplex } from 'node:stream'
+
+/** How a program ended. A signal's death has `exitCode` 128 + its number, as in a shell. */
+export interface Exit {
+  exitCode: number
+  /** The signal's name, e.g. `'SIGKILL'`, where one ended it. */
+  signal?: string
+}
+
+export interface RunOptions {
+  cwd?: string
+  /** Added to the host's own environment. */
+  env?: Record<string, string>
+  /** What the program reads; its standard input is empty otherwise. */
+  input?: string | Uint8Array
+  /** Kills the program; the call then rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Called with each piece of output, both streams, as it comes. */
+  onOutput?: (text: string) => void
+}
+
+export interface RunResult extends Exit {
+  stdout: string
+  stderr: string
+}
+
+/** A program whose terminal is ours: what it prints comes through `onData`, `write` types into it. */
+export interface Pty {
+  readonly pid: number
+  /** Bytes as they come. Register in the same tick as `openPty`: what nobody listens to is dropped. */
+  onData(listener: (data: Uint8Array) => void): void
+  write(data: string | Uint8Array): void
+  /** @param signal a name such as `'SIGTERM'`; `'SIGKILL'` where none is given */
+  kill(signal?: NodeJS.Signals): void
+  /** Resolves, never rejects, when the program has ended and all it printed has been given out. */
+  readonly exited: Promise<Exit>
+}
+
+export interface PtyOptions {
+  cwd?: string
+  env?: Record<string, string>
+  /** Terminal width in characters; 1000 by default, so that nothing wraps. */
+  cols?: number
+  rows?: number
+}
+
+/** A unix socket of the host that waits for its one peer. */
+export interface Listener {
+  /** Resolves with the peer's stream; rejects when closed before one came. */
+  readonly connection: Promise<Duplex>
+  close(): void
+}
+
+/**
+ * A machine that VMs run on. Everything that touches a DUT goes through here, so that nothing above
+ * knows whether the DUT is this machine. No program outlives the process that holds the `Host`: each
+ * is started with a parent-death signal.
+ */
+export interface Host {
+  /** For messages: `this machine`, or the remote host's name. */
+  readonly name: string
+  /**
+   * Runs a program to its end, never through a shell. Resolves whatever its exit status.
+   *
+   * @throws InfrastructureError when the program is missing
+   */
+  run(file: string, args: readonly string[], options?: RunOptions): Promise<RunResult>
+  /** Starts a program on a terminal of its own. */
+  openPty(file: string, args: readonly string[], options?: PtyOptions): Pty
+  readFile(path: string): Promise<Uint8Array>
+  /** Atomic: readers see the old file or the whole new one. */
+  writeFile(path: string, data: string | Uint8Array, mode?: number): Promise<void>
+  /** Makes the folder and those above it; `mode` applies to the last one. */
+  makeDir(path: string, mode?: number): Promise<void>
+  /** Names in the folder; empty where there is none. */
+  listDir(path: string): Promise<string[]>
+  /** Removes a file or a folder and all in it; nothing happens where there is none. */
+  remove(path: string): Promise<void>
+  /** Waits at a unix socket for one peer. The path is at most 107 bytes (sun_path in unix(7)). */
+  listen(path: string): Promise<Listener>
+}

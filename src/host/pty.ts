@@ -1,0 +1,46 @@
+import { constants } from 'node:os'
+import { spawn } from 'node-pty'
+import type { Exit, Pty, PtyOptions } from './host.ts'
+
+const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
+
+/**
+ * A program on a pseudo-terminal of this machine, killed by the kernel when this process ends
+ * (`setpriv --pdeathsig`: the terminal's hang-up alone is not enough, because node-pty's master is
+ * inherited by later children, which then keep the terminal open).
+ */
+export function openPty(
+  file: string,
+  args: readonly string[],
+  { cwd, env, cols = 1000, rows = 50 }: PtyOptions = {},
+): Pty {
+  const terminal = spawn('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
+    name: 'dumb',
+    cols,
+    rows,
+    encoding: null,
+    cwd: cwd ?? process.cwd(),
+    env: { ...process.env, ...env },
+  })
+  let running = true
+  const exited = new Promise<Exit>((resolve) => {
+    terminal.onExit(({ exitCode, signal }) => {
+      running = false
+      resolve(
+        signal ? { exitCode: 128 + signal, signal: SIGNAL_NAMES.get(signal) ?? '' } : { exitCode },
+      )
+    })
+  })
+  return {
+    pid: terminal.pid,
+    // With encoding null node-pty gives Buffers, though its types still say string.
+    onData: (listener) => void terminal.onData((data) => listener(data as unknown as Uint8Array)),
+    write: (data) => {
+      if (running) terminal.write(typeof data === 'string' ? data : Buffer.from(data))
+    },
+    kill: (signal = 'SIGKILL') => {
+      if (running) terminal.kill(signal)
+    },
+    exited,
+  }
+}

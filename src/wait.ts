@@ -1,0 +1,80 @@
+/**
+ * Waiting, the only way it is done here: every wait has a deadline and ends at once when its signal
+ * is aborted. Nothing outside this file calls `setTimeout`.
+ */
+
+export interface WaitOptions {
+  /** Milliseconds until `onTimeout` gives the error; none means for as long as the signal allows. */
+  timeoutMs?: number
+  /** Ends the wait with the signal's reason. */
+  signal?: AbortSignal
+  /** Makes the error of a wait that was too long; gets the milliseconds waited. */
+  onTimeout?: (elapsedMs: number) => Error
+}
+
+/**
+ * What `promise` resolves to, or the first of: its rejection, the deadline, the signal. The promise
+ * itself goes on; give whatever made it the same signal when it should stop too.
+ */
+export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): Promise<T> {
+  const { timeoutMs, signal, onTimeout } = options
+  return new Promise<T>((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason)
+    const startedAt = performance.now()
+    const aborted = () => settle(() => reject(signal?.reason))
+    const timer =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            const elapsedMs = performance.now() - startedAt
+            settle(() => reject(onTimeout?.(elapsedMs) ?? new Error(`timed out: ${timeoutMs} ms`)))
+          }, timeoutMs)
+    const settle = (how: () => void) => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', aborted)
+      how()
+    }
+    signal?.addEventListener('abort', aborted, { once: true })
+    promise.then(
+      (value) => settle(() => resolve(value)),
+      (error) => settle(() => reject(error)),
+    )
+  })
+}
+
+/**
+ * Asks again and again until `probe` gives something other than undefined, for facts that nothing
+ * announces (another process's file, a kernel counter).
+ *
+ * @param everyMs milliseconds between two questions
+ */
+export async function poll<T>(
+  probe: () => Promise<T | undefined> | T | undefined,
+  { everyMs = 10, ...options }: WaitOptions & { everyMs?: number } = {},
+): Promise<T> {
+  const stop = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal
+  const asking = (async () => {
+    for (;;) {
+      const found = await probe()
+      if (found !== undefined) return found
+      await pause(everyMs, signal)
+    }
+  })()
+  try {
+    return await waitFor(asking, options)
+  } finally {
+    stop.abort()
+    asking.catch(() => {})
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return waitFor(new Promise((resolve) => setTimeout(resolve, ms)), { signal })
+}
+
+/** One signal for several reasons to stop; those that are undefined are left out. */
+export function anySignal(...signals: (AbortSignal | undefined)[]): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined)
+  return given.length > 1 ? AbortSignal.any(given) : given[0]
+}
