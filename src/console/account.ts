@@ -1,0 +1,58 @@
+/**
+ * Whose turn a console is: the shell's, or that of a program the shell runs.
+ *
+ * A line typed at a prompt is the shell's. A line typed after an expected text was seen may be read by
+ * the program that printed it or, if that has just ended, by the shell: such a line is *in doubt*. A
+ * start mark tells that the shell has read it. The prompt before it tells nothing: it may be the end
+ * of the program that read the line, or have been printed just before the shell reads it. Where this
+ * matters a *probe* is typed: the terminal passes lines on in order, so the probe's own prompt says
+ * that everything typed before it has been read.
+ */
+export class PromptAccount {
+  #running = true
+  #doubtful = 0
+  #probing = false
+
+  /** The shell waits for a line, and has read all that was typed. */
+  get atPrompt(): boolean {
+    return !this.#running && this.#doubtful === 0
+  }
+
+  /** The shell has printed a prompt, but lines in doubt may still be on their way to it. */
+  get inDoubt(): boolean {
+    return !this.#running && this.#doubtful > 0
+  }
+
+  get probing(): boolean {
+    return this.#probing
+  }
+
+  /** A new shell, which has not printed its first prompt. */
+  restart(): void {
+    this.#running = true
+    this.#doubtful = 0
+    this.#probing = false
+  }
+
+  typed(): void {
+    if (this.atPrompt) this.#running = true
+    else this.#doubtful += 1
+  }
+
+  probed(): void {
+    this.#probing = true
+  }
+
+  start(): void {
+    if (this.#running || this.#probing) return
+    this.#running = true
+    this.#doubtful = Math.max(0, this.#doubtful - 1)
+  }
+
+  prompt({ isAnswer }: { isAnswer: boolean }): void {
+    this.#running = false
+    if (!isAnswer) return
+    this.#doubtful = 0
+    this.#probing = false
+  }
+}

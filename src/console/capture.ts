@@ -1,0 +1,41 @@
+import { Matcher, type Pattern } from './pattern.ts'
+
+/** What a step prints, from the moment it is typed, and where in it the expected text ends. */
+export class Capture {
+  readonly #pattern: Pattern
+  #matcher: Matcher | undefined
+  #pieces: string[] = []
+  #matchedAt: number | undefined
+
+  /** @param pattern `''` where nothing is expected */
+  constructor(pattern: Pattern) {
+    this.#pattern = pattern
+    this.clear()
+  }
+
+  get matched(): boolean {
+    return this.#matchedAt !== undefined
+  }
+
+  /** Forgets what came so far: it belonged to an earlier step. */
+  clear(): void {
+    this.#pieces = []
+    this.#matcher = this.#pattern === '' ? undefined : new Matcher(this.#pattern)
+    this.#matchedAt = undefined
+  }
+
+  push(text: string): void {
+    this.#pieces.push(text)
+    this.#matchedAt ??= this.#matcher?.push(text)
+  }
+
+  /** What was printed, up to and including the match. */
+  get text(): string {
+    return this.#pieces.join('').slice(0, this.#matchedAt)
+  }
+}
+
+/** `output` without the line in which a program that does its own echo repeats the command. */
+export function withoutEcho(output: string, command: string): string {
+  return output.startsWith(`${command}\n`) ? output.slice(command.length + 1) : output
+}

@@ -1,0 +1,131 @@
+import { CommandTimeoutError } from '../errors.ts'
+import { stopSignal } from '../signal.ts'
+import { type Duration, parseDuration } from '../units.ts'
+import { waitFor } from '../wait.ts'
+import { type Mark, MarkReader } from './marks.ts'
+import { describePattern, Matcher, type Pattern } from './pattern.ts'
+import type { ByteStream } from './stream.ts'
+import { Tokenizer } from './tokens.ts'
+
+export interface ConsoleOptions {
+  /** Aborted, with the cause as its reason, when the other end is gone. */
+  gone: AbortSignal
+  /** For messages: which VM on which DUT. */
+  vm?: string
+  dut?: string
+}
+
+export interface ConsoleListener {
+  text(text: string): void
+  mark?(mark: Mark): void
+}
+
+/** How much of the past `text` remembers, in characters. */
+const REMEMBERED = 1 << 20
+
+/**
+ * A guest's byte stream as a person sees it: text without escape sequences and without the marks of
+ * the shell protocol, a memory of what was printed, and waiting for what will be.
+ */
+export class Console {
+  readonly gone: AbortSignal
+  readonly where: { vm?: string; dut?: string }
+  /** Tells this console's prompts from its output. */
+  readonly marks = new MarkReader()
+  readonly #stream: ByteStream
+  readonly #listeners = new Set<ConsoleListener>()
+  #text = ''
+  #dropped = 0
+  #readUpTo = 0
+
+  constructor(stream: ByteStream, { gone, vm, dut }: ConsoleOptions) {
+    this.gone = gone
+    this.where = { vm, dut }
+    this.#stream = stream
+    const tokenizer = new Tokenizer(this.marks)
+    stream.onData((data) => {
+      for (const token of tokenizer.push(data)) {
+        if ('text' in token) this.#remember(token.text)
+        for (const listener of [...this.#listeners]) {
+          if ('text' in token) listener.text(token.text)
+          else listener.mark?.(token.mark)
+        }
+      }
+    })
+  }
+
+  /** Everything that was printed, as far as it is remembered (the last million characters). */
+  get text(): string {
+    return this.#text
+  }
+
+  /** The last `lines` lines that were printed. */
+  tail(lines = 20): string {
+    return this.#text.trimEnd().split('\n').slice(-lines).join('\n')
+  }
+
+  /** Types `data` as it is; end a line with `\n`. */
+  write(data: string | Uint8Array): void {
+    this.gone.throwIfAborted()
+    this.#stream.write(data)
+  }
+
+  /**
+   * Waits until `pattern` has been printed, beginning behind the last match (or the last `cmd`), and
+   * resolves with the text up to and including it.
+   *
+   * @param timeout milliseconds or a string with a unit; 30 s where none is given
+   * @throws CommandTimeoutError when it has not come in time
+   */
+  async expect(
+    pattern: Pattern,
+    timeout: Duration = '30s',
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<string> {
+    const timeoutMs = parseDuration(timeout, 'timeout')
+    const matcher = new Matcher(pattern)
+    const from = Math.max(this.#readUpTo, this.#dropped)
+    const found = Promise.withResolvers<number>()
+    const push = (text: string) => {
+      const end = matcher.push(text)
+      if (end !== undefined) found.resolve(from + end)
+    }
+    push(this.#text.slice(from - this.#dropped))
+    const unsubscribe = this.subscribe({ text: push })
+    try {
+      const end = await waitFor(found.promise, {
+        timeoutMs,
+        signal: stopSignal(this.gone, signal),
+        onTimeout: (elapsedMs) =>
+          new CommandTimeoutError(`${describePattern(pattern)} was not printed`, {
+            ...this.where,
+            elapsedMs,
+            tail: this.tail(),
+          }),
+      })
+      this.#readUpTo = end
+      return this.#text.slice(from - this.#dropped, end - this.#dropped)
+    } finally {
+      unsubscribe()
+    }
+  }
+
+  /** Counts all that was printed so far as read, so that `expect` looks only at what comes. */
+  skip(): void {
+    this.#readUpTo = this.#dropped + this.#text.length
+  }
+
+  /** Hears everything from now on, in order; the result ends it. */
+  subscribe(listener: ConsoleListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #remember(text: string): void {
+    this.#text += text
+    if (this.#text.length <= 2 * REMEMBERED) return
+    const drop = this.#text.length - REMEMBERED
+    this.#text = this.#text.slice(drop)
+    this.#dropped += drop
+  }
+}

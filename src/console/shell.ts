@@ -1,0 +1,202 @@
+import { Mutex } from 'async-mutex'
+import { GuestError } from '../errors.ts'
+import { stopSignal } from '../signal.ts'
+import type { Duration } from '../units.ts'
+import { waitFor } from '../wait.ts'
+import { PromptAccount } from './account.ts'
+import type { Console } from './console.ts'
+import { isPlainLine, shellLines } from './line.ts'
+import { type Mark, setupLine } from './marks.ts'
+import type { Pattern } from './pattern.ts'
+import { StepRun } from './step-run.ts'
+import { makeSteps, type Step, type StepResult } from './steps.ts'
+
+export interface CmdResult {
+  /** What each command printed, without echo and prompt; lines end in `\n`. */
+  outputs: string[]
+  steps: StepResult[]
+  /** The last of `outputs`. */
+  output: string
+}
+
+export interface CmdOptions {
+  signal?: AbortSignal
+}
+
+/** The keys that end a program: interrupt twice, then quit, for one that catches the first. */
+const ENDING_KEYS = ['\x03', '\x03', '\x1c']
+const KEY_PATIENCE_MS = 1000
+
+const isPrompt = (mark: Mark) => mark.kind === 'prompt'
+
+/** A bash on a console, driven by commands and what they are expected to print. */
+export class Shell {
+  readonly console: Console
+  readonly #account = new PromptAccount()
+  readonly #turn = new Mutex()
+  readonly #listeners = new Set<(mark: Mark) => void>()
+  #step: StepRun | undefined
+  /** Runs after a step that was not met; resolves when the shell is back or has been given up. */
+  #recovery: Promise<void> = Promise.resolve()
+  /** The command whose program did not let go of the console. */
+  #heldBy: string | undefined
+
+  constructor(console: Console) {
+    this.console = console
+    console.subscribe({
+      text: (text) => this.#step?.text(text),
+      mark: (mark) => this.#hear(mark),
+    })
+  }
+
+  /** Resolves when the shell has announced itself and has been put under the protocol. */
+  async ready({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}) {
+    if (!this.#account.atPrompt) await this.#mark(isPrompt, { timeoutMs, signal })
+    this.console.skip()
+  }
+
+  /** See `Vm.cmd`: types commands one after another, each once the one before it was met. */
+  async cmd(
+    commands: string | readonly string[],
+    expects?: Pattern | readonly Pattern[],
+    timeouts?: Duration | readonly Duration[],
+    { signal }: CmdOptions = {},
+  ): Promise<CmdResult> {
+    const steps = makeSteps(commands, expects, timeouts)
+    const stop = stopSignal(this.console.gone, signal)
+    return this.#turn.runExclusive(async () => {
+      const results: StepResult[] = []
+      for (const [i, step] of steps.entries()) {
+        const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
+        results.push(await this.#run(step, title, stop))
+      }
+      this.console.skip()
+      const outputs = results.map((result) => result.output)
+      return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+    })
+  }
+
+  async #run(step: Step, title: string, signal?: AbortSignal): Promise<StepResult> {
+    signal?.throwIfAborted()
+    await waitFor(this.#recovery, { signal })
+    if (this.#heldBy !== undefined) await this.#takeBack(this.#heldBy, step)
+    const run = new StepRun(step, {
+      title,
+      console: this.console,
+      probe: () => this.#account.probing || this.#probe(),
+    })
+    this.#step = run
+    try {
+      return await waitFor(
+        this.#type(step.command, run).then(() => run.result),
+        {
+          timeoutMs: step.timeoutMs,
+          signal,
+          onTimeout: (elapsedMs) => run.timeoutError(elapsedMs),
+        },
+      )
+    } catch (error) {
+      const isLeft = !this.#account.atPrompt && !run.shellEnded
+      if (isLeft && !this.console.gone.aborted) this.#recover(step.command)
+      throw error
+    } finally {
+      this.#step = undefined
+    }
+  }
+
+  async #type(command: string, run: StepRun): Promise<void> {
+    const isLong = !isPlainLine(command)
+    if (isLong && this.#account.inDoubt) await this.#sync()
+    const { atPrompt } = this.#account
+    const lines = atPrompt ? shellLines(command) : [`${command}\n`]
+    for (const line of lines.slice(0, -1)) {
+      const more = this.#mark((mark) => mark.kind === 'more')
+      this.console.write(line)
+      await more
+    }
+    this.#account.typed()
+    run.typed(atPrompt)
+    this.console.write(lines.at(-1) ?? '\n')
+  }
+
+  #probe(): void {
+    this.#account.probed()
+    this.console.write(this.console.marks.probeLine())
+  }
+
+  /** Resolves when the shell has read everything that was typed and waits for a line. */
+  async #sync(timeoutMs?: number): Promise<void> {
+    const answer = this.#mark((mark) => mark.kind === 'prompt' && mark.isAnswer, { timeoutMs })
+    this.#probe()
+    await answer
+  }
+
+  #hear(mark: Mark): void {
+    if (mark.kind === 'banner') {
+      this.#account.restart()
+      this.#heldBy = undefined
+      this.console.write(setupLine(this.console.marks.secret))
+    } else if (mark.kind === 'start') {
+      this.#account.start()
+    } else if (mark.kind === 'prompt') {
+      this.#account.prompt(mark)
+    }
+    this.#step?.mark(mark)
+    for (const listener of [...this.#listeners]) listener(mark)
+  }
+
+  /** The next mark that is wanted. */
+  async #mark(
+    wanted: (mark: Mark) => boolean,
+    options: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ) {
+    const { promise, resolve } = Promise.withResolvers<Mark>()
+    const listener = (mark: Mark) => void (wanted(mark) && resolve(mark))
+    this.#listeners.add(listener)
+    try {
+      return await waitFor(promise, {
+        ...options,
+        signal: stopSignal(this.console.gone, options.signal),
+      })
+    } finally {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /** Ends what a step left running, so that the console is of use again; never rejects. */
+  #recover(command: string): void {
+    this.#heldBy = command
+    this.#recovery = (async () => {
+      for (const key of ENDING_KEYS) {
+        const prompt = this.#mark(isPrompt, { timeoutMs: KEY_PATIENCE_MS })
+        this.console.write(key)
+        const back = await prompt.then(
+          () => true,
+          () => false,
+        )
+        if (!back) continue
+        await this.#sync(KEY_PATIENCE_MS)
+        this.#heldBy = undefined
+        return
+      }
+    })().catch(() => {})
+  }
+
+  /** A console that was given up is of use again if its program has ended since. */
+  async #takeBack(heldBy: string, { command }: Step): Promise<void> {
+    if (this.#account.atPrompt || this.#account.inDoubt) {
+      await this.#sync(KEY_PATIENCE_MS)
+      this.#heldBy = undefined
+      return
+    }
+    throw new GuestError(
+      `the console is still held by ${JSON.stringify(heldBy)}, which ended neither by Ctrl-C nor by Ctrl-\\`,
+      {
+        ...this.console.where,
+        command,
+        tail: this.console.tail(),
+        hint: "end it with vm.exec('kill …'), or go on in a session of its own: vm.session()",
+      },
+    )
+  }
+}

@@ -1,0 +1,47 @@
+import { type Agent, agentError } from './agent.ts'
+import { FromGuest } from './frames.ts'
+import type { ByteStream } from './stream.ts'
+
+/** A pseudo-terminal inside the guest, and the program that leads it. */
+export interface GuestTerminal extends ByteStream {
+  /** Resolves with the program's status when it has ended. */
+  readonly exited: Promise<number>
+  /** Sends a signal to whatever is in the foreground. */
+  kill(signal: number): void
+  /** Hangs up: the terminal and everything in its session end. */
+  close(): void
+}
+
+const ROWS = 50
+const COLUMNS = 1000 // wide enough that nothing wraps
+
+/** @param command for the guest's shell; `''` opens an interactive shell */
+export function openTerminal(
+  agent: Agent,
+  command: string,
+  where: { vm?: string; dut?: string },
+): GuestTerminal {
+  const listeners: ((data: Uint8Array) => void)[] = []
+  const exited = Promise.withResolvers<number>()
+  exited.promise.catch(() => {})
+  const channel = agent.open(({ type, payload }) => {
+    if (type === FromGuest.out) for (const listener of listeners) listener(payload)
+    else if (type === FromGuest.exit) exited.resolve(Buffer.from(payload).readInt32LE())
+    else if (type === FromGuest.fail) exited.reject(agentError(payload, where))
+    if (type === FromGuest.exit || type === FromGuest.fail) channel.forget()
+  })
+  const size = Buffer.alloc(4)
+  size.writeUInt16LE(ROWS, 0)
+  size.writeUInt16LE(COLUMNS, 2)
+  channel.send('pty', Buffer.concat([size, Buffer.from(command)]))
+  return {
+    onData: (listener) => void listeners.push(listener),
+    write: (data) => channel.send('data', data),
+    kill: (signal) => channel.send('signal', Uint8Array.of(signal)),
+    exited: exited.promise,
+    close: () => {
+      channel.send('close')
+      channel.forget()
+    },
+  }
+}

@@ -1,0 +1,37 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import { Console } from '../../src/console/console.ts'
+import { Shell } from '../../src/console/shell.ts'
+import { localHost } from '../../src/host/local.ts'
+
+// What the default guest's shell is started with, on a terminal of this machine.
+const RC = `stty -echo -opost icanon isig -ixon; unset HISTFILE; set +H; PS1= PS2=
+printf '\\036dut-shell %d\\036\\n' $$\n`
+
+/** A real bash on a real terminal, put under the protocol; gone with the test. */
+export async function localShell({ respawn = false } = {}) {
+  const dir = await mkdtemp(join(tmpdir(), 'shell-'))
+  const rc = join(dir, 'rc')
+  await writeFile(rc, RC)
+  const bash = `bash --noprofile --rcfile ${rc} --noediting -i`
+  const host = localHost()
+  const pty = respawn
+    ? host.openPty('bash', [
+        '-c',
+        `trap '' INT QUIT; while :; do (trap - INT QUIT; exec ${bash}); done`,
+      ])
+    : host.openPty('bash', bash.split(' ').slice(1))
+  const gone = new AbortController()
+  void pty.exited.then(() => gone.abort(new Error('the shell is gone')))
+  const console = new Console(pty, { gone: gone.signal, vm: 'vm0', dut: 'dut0' })
+  const shell = new Shell(console)
+  onTestFinished(async () => {
+    pty.kill()
+    await pty.exited
+    await rm(dir, { recursive: true })
+  })
+  await shell.ready({ timeoutMs: 10_000 })
+  return { shell, console, pty, gone }
+}

@@ -1,0 +1,266 @@
+import { describe, expect, test } from 'vitest'
+import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
+import { localShell } from './local-shell.ts'
+
+describe('outputs', () => {
+  test('are exact, without echo and prompt', async () => {
+    const { shell } = await localShell()
+    const { outputs, output, steps } = await shell.cmd(
+      ['echo one', 'false', 'printf "a\\nb"'],
+      ['', '', 'b'],
+      ['5s', '5s', '5s'],
+    )
+    expect(outputs).toEqual(['one\n', '', 'a\nb'])
+    expect(output).toBe('a\nb')
+    expect(steps.map((step) => step.exitCode)).toEqual([0, 1, undefined])
+  })
+
+  test('of the step after an expected text are its own, fifty times', async () => {
+    const { shell } = await localShell()
+    for (let i = 0; i < 50; i++) {
+      const { outputs } = await shell.cmd(
+        [`printf 'x${i}-'`, `echo y${i}`, `echo z${i}`],
+        [`x${i}`, '', ''],
+      )
+      expect(outputs).toEqual([`x${i}`, `y${i}\n`, `z${i}\n`])
+    }
+  })
+
+  test.each([
+    ['several lines', 'echo a\necho b\nfor i in 1 2; do\n  echo $i\ndone', 'a\nb\n1\n2\n'],
+    ['a here-document', 'cat <<EOF\nline one\n$((6*7))\nEOF', 'line one\n42\n'],
+    [
+      'quotes and backslashes',
+      `printf '%s\\n' "it's" 'a "b" \\c' '$HOME' '\`x\`' '!x'`,
+      `it's\na "b" \\c\n$HOME\n\`x\`\n!x\n`,
+    ],
+    [
+      'control characters',
+      "printf '%s' 'a\tb\x03c\x04d\x15e\x7ff' | od -An -c | tr -d ' \\n'",
+      'a\\tb003c004d025e177f',
+    ],
+    ['a comment', '# nothing', ''],
+    ['nothing', '', ''],
+    ['other scripts', 'echo žluťoučký 漢字 🐧', 'žluťoučký 漢字 🐧\n'],
+    ['a background job', 'sleep 0 & wait; echo ok', /ok\n$/],
+  ])('of %s', async (_, command, wanted) => {
+    const { shell } = await localShell()
+    const { outputs } = await shell.cmd([command, 'echo next'])
+    if (typeof wanted === 'string') expect(outputs[0]).toBe(wanted)
+    else expect(outputs[0]).toMatch(wanted)
+    expect(outputs[1]).toBe('next\n')
+  })
+
+  test('of a command of 100,000 characters', async () => {
+    const { shell } = await localShell()
+    const text = 'abc\'"\\ é\n'.repeat(10_000)
+    const { output } = await shell.cmd(
+      `printf %s ${JSON.stringify('').slice(2)}'${text.replaceAll("'", `'\\''`)}' | md5sum`,
+    )
+    const { createHash } = await import('node:crypto')
+    expect(output).toBe(`${createHash('md5').update(text).digest('hex')}  -\n`)
+  })
+
+  test('of ten megabytes come whole and in order', async () => {
+    const { shell } = await localShell()
+    const { output } = await shell.cmd('seq 1 1400000', '', '50s')
+    const lines = output.split('\n')
+    expect(lines).toHaveLength(1_400_001)
+    expect(lines.findIndex((line, i) => line !== String(i + 1))).toBe(1_400_000)
+  })
+
+  test('that hold a prompt, the protocol, or an old mark are output', async () => {
+    const { shell, console } = await localShell()
+    const mark = `\\036${console.marks.secret}1:0\\036`
+    const { outputs } = await shell.cmd([
+      `printf '${mark}root@vm:~# $ > \\n'`,
+      'printf "%s" "$PS1" | tr "\\036" @',
+      'set | grep -c __dut',
+    ])
+    expect(outputs[0]).toBe(`\x1e${console.marks.secret}1:0\x1eroot@vm:~# $ > \n`)
+    expect(outputs[1]).toContain('$((++__dut))')
+    expect(Number(outputs[2])).toBeGreaterThan(0)
+  })
+})
+
+describe('programs that talk', () => {
+  test('are typed to by the steps after their prompt', async () => {
+    const { shell } = await localShell()
+    const { outputs, steps } = await shell.cmd(
+      ['read -p "name? " n; echo "hello $n"; (exit 7)', 'Ada', 'echo after'],
+      ['name? ', '', ''],
+    )
+    expect(outputs).toEqual(['name? ', 'hello Ada\n', 'after\n'])
+    expect(steps[1]?.exitCode).toBe(7)
+  })
+
+  test('several lines are read by one program and then one by the shell', async () => {
+    const { shell } = await localShell()
+    const { outputs } = await shell.cmd(
+      [
+        'printf go; while read -r l && [ "$l" != quit ]; do echo "got $l."; done; echo bye',
+        'a',
+        'b',
+        'quit',
+        'echo sh',
+      ],
+      ['go', 'got a.', 'got b.', 'bye', ''],
+    )
+    expect(outputs.slice(1).map((text) => text.trimStart())).toEqual([
+      'got a.',
+      'got b.',
+      'bye',
+      'sh\n',
+    ])
+  })
+
+  test('blank lines and comments in doubt do not confuse the account', async () => {
+    const { shell } = await localShell()
+    for (let i = 0; i < 10; i++) {
+      const { outputs } = await shell.cmd(
+        ['printf x', '', '# c', 'printf y', '', 'echo z'],
+        ['x', '', '', 'y', '', ''],
+      )
+      expect(outputs).toEqual(['x', '', '', 'y', '', 'z\n'])
+    }
+  })
+
+  test('an expression may match across pieces of output', async () => {
+    const { shell } = await localShell()
+    const { output } = await shell.cmd(
+      'printf "begin "; sleep 0.05; printf "mid"; sleep 0.05; echo "dle end"',
+      /mid+le \w+/,
+    )
+    expect(output).toBe('begin middle end')
+  })
+})
+
+describe('a step that is not met', () => {
+  test('fails at its deadline and says which, what and the tail; the console is usable again', async () => {
+    const { shell } = await localShell()
+    const startedAt = performance.now()
+    const failed = shell.cmd(['echo one', 'echo two; sleep 100'], ['one', 'never'], ['5s', '700ms'])
+    const error = await failed.catch((e: unknown) => e as CommandTimeoutError)
+    const elapsed = performance.now() - startedAt
+    expect(error).toBeInstanceOf(CommandTimeoutError)
+    expect(elapsed).toBeGreaterThanOrEqual(700)
+    expect(elapsed).toBeLessThan(1500)
+    expect((error as Error).message).toMatch(
+      /dut0\/vm0: step 2 of 2, "echo two; sleep 100": expected "never"/,
+    )
+    expect((error as Error).message).toContain('| two')
+    expect((await shell.cmd('echo fine')).output).toBe('fine\n')
+    expect((await shell.cmd('jobs -p; pgrep -P $$ -x sleep')).output).toBe('')
+  })
+
+  test('tells when the command had ended already', async () => {
+    const { shell } = await localShell()
+    await expect(shell.cmd('echo x', 'never', '300ms')).rejects.toThrow(/the command had ended/)
+    expect((await shell.cmd('echo fine')).output).toBe('fine\n')
+  })
+
+  test('does not send the commands behind it', async () => {
+    const { shell } = await localShell()
+    await expect(shell.cmd(['sleep 100', 'touched=1'], '', '200ms' as never)).rejects.toThrow(
+      UsageError,
+    )
+    await expect(shell.cmd(['sleep 100', 'touched=1'], ['', ''], ['200ms', '1s'])).rejects.toThrow(
+      CommandTimeoutError,
+    )
+    expect((await shell.cmd('echo "${touched-no}"')).output).toBe('no\n')
+  })
+
+  test('a program that catches the keys holds the console, and the next call says so', {
+    timeout: 30_000,
+  }, async () => {
+    const { shell, console } = await localShell()
+    const stubborn = `bash -c 'trap "" INT QUIT; echo in; while ! [ -e '"$PWD"'/x ]; do sleep 0.1; done' stubborn & pid=$!; fg >/dev/null`
+    void stubborn
+    await shell.cmd('mkdir -p /tmp/held.$$ && cd /tmp/held.$$')
+    await expect(
+      shell.cmd(
+        `bash -c 'trap "" INT QUIT; echo in; until [ -e go ]; do read -t 0.05; done'`,
+        'never',
+        '300ms',
+      ),
+    ).rejects.toThrow(CommandTimeoutError)
+    await expect(shell.cmd('echo hi')).rejects.toThrow(/still held by .*trap/)
+    const { output } = await import('node:child_process').then(({ execFileSync }) => ({
+      output: execFileSync('bash', ['-c', 'for d in /tmp/held.*; do touch $d/go; echo $d; done'], {
+        encoding: 'utf8',
+      }),
+    }))
+    await console.expect(/$/, '5s')
+    await expect
+      .poll(
+        async () =>
+          shell.cmd('echo back').then(
+            (r) => r.output,
+            () => '',
+          ),
+        { timeout: 10_000 },
+      )
+      .toBe('back\n')
+    await shell.cmd(`cd /; rm -r ${output.trim().split('\n').join(' ')}`)
+  })
+
+  test('ends at once when its signal is aborted', async () => {
+    const { shell } = await localShell()
+    const stop = new AbortController()
+    const running = shell.cmd('echo started; sleep 100', 'never', '60s', { signal: stop.signal })
+    await shell.console.expect('started', '5s')
+    const reason = new Error('the test is over')
+    stop.abort(reason)
+    await expect(running).rejects.toBe(reason)
+    expect((await shell.cmd('echo fine')).output).toBe('fine\n')
+  })
+
+  test('ends at once, with the cause, when the guest is gone', async () => {
+    const { shell, gone, pty } = await localShell()
+    const running = shell.cmd('echo started; sleep 100', '', '60s')
+    await shell.console.expect('started', '5s')
+    pty.kill()
+    await expect(running).rejects.toThrow('the shell is gone')
+    expect(gone.signal.aborted).toBe(true)
+    await expect(shell.cmd('echo x')).rejects.toThrow('the shell is gone')
+  })
+
+  test('an unfinished command is refused and cleared away', async () => {
+    const { shell } = await localShell()
+    await expect(shell.cmd("echo 'open")).rejects.toThrow(/waits for the rest/)
+    expect((await shell.cmd('echo fine')).output).toBe('fine\n')
+  })
+
+  test('a shell that ends is reported, and the next one is used', async () => {
+    const { shell } = await localShell({ respawn: true })
+    await shell.cmd('v=1')
+    await expect(shell.cmd('exit 3')).rejects.toThrow(GuestError)
+    await shell.ready({ timeoutMs: 5000 })
+    expect((await shell.cmd('echo "${v-new}"')).output).toBe('new\n')
+  })
+})
+
+describe('calls', () => {
+  test('given at once take turns', async () => {
+    const { shell } = await localShell()
+    const results = await Promise.all(Array.from({ length: 20 }, (_, i) => shell.cmd(`echo ${i}`)))
+    expect(results.map((r) => r.output)).toEqual(Array.from({ length: 20 }, (_, i) => `${i}\n`))
+  })
+
+  test.each([
+    ['an empty list', [], undefined, undefined, /empty/],
+    ['too few expects', ['a', 'b'], [''], undefined, /2 commands but 1 expects/],
+    ['too many timeouts', ['a'], [''], ['1s', '2s'], /1 commands but 2 timeouts/],
+    ['a timeout in seconds', ['a'], [''], [5], /5 ms\? DTS counted seconds: write '5s'/],
+    ['a timeout without a unit', ['a'], [''], ['5'], /timeouts\[0\]: "5" is not a time/],
+    ['an expect that is no pattern', ['a'], [7], ['5s'], /expects\[0\]/],
+  ])('with %s are refused and type nothing', async (_, commands, expects, timeouts, message) => {
+    const { shell, console } = await localShell()
+    const before = console.text
+    const call = shell.cmd(commands, expects as never, timeouts as never)
+    await expect(call).rejects.toThrow(UsageError)
+    await expect(call).rejects.toThrow(message)
+    expect((await shell.cmd('echo only')).output).toBe('only\n')
+    expect(console.text.slice(before.length)).toBe('only\n')
+  })
+})
