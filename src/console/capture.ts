@@ -5,6 +5,7 @@ export class Capture {
   readonly #pattern: Pattern
   #matcher: Matcher | undefined
   #pieces: string[] = []
+  #matchedFrom: number | undefined
   #matchedAt: number | undefined
 
   /** @param pattern `''` where nothing is expected */
@@ -21,12 +22,21 @@ export class Capture {
   clear(): void {
     this.#pieces = []
     this.#matcher = this.#pattern === '' ? undefined : new Matcher(this.#pattern)
+    this.#matchedFrom = undefined
     this.#matchedAt = undefined
   }
 
   push(text: string): void {
     this.#pieces.push(text)
-    this.#matchedAt ??= this.#matcher?.push(text)
+    if (this.matched) return
+    const match = this.#matcher?.push(text)
+    this.#matchedFrom = match?.from
+    this.#matchedAt = match?.to
+  }
+
+  /** What was printed before the match. */
+  get before(): string {
+    return this.#pieces.join('').slice(0, this.#matchedFrom)
   }
 
   /** What was printed, up to and including the match. */

@@ -1,4 +1,5 @@
 import { CommandTimeoutError } from '../errors.ts'
+import type { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../signal.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -8,8 +9,8 @@ import type { ByteStream } from './stream.ts'
 import { Tokenizer } from './tokens.ts'
 
 export interface ConsoleOptions {
-  /** Aborted, with the cause as its reason, when the other end is gone. */
-  gone: AbortSignal
+  /** Ends, with the cause, when the other end is gone. */
+  life: Lifeline
   /** For messages: which VM on which DUT. */
   vm?: string
   dut?: string
@@ -28,7 +29,7 @@ const REMEMBERED = 1 << 20
  * the shell protocol, a memory of what was printed, and waiting for what will be.
  */
 export class Console {
-  readonly gone: AbortSignal
+  readonly life: Lifeline
   readonly where: { vm?: string; dut?: string }
   /** Tells this console's prompts from its output. */
   readonly marks = new MarkReader()
@@ -38,8 +39,8 @@ export class Console {
   #dropped = 0
   #readUpTo = 0
 
-  constructor(stream: ByteStream, { gone, vm, dut }: ConsoleOptions) {
-    this.gone = gone
+  constructor(stream: ByteStream, { life, vm, dut }: ConsoleOptions) {
+    this.life = life
     this.where = { vm, dut }
     this.#stream = stream
     const tokenizer = new Tokenizer(this.marks)
@@ -66,7 +67,7 @@ export class Console {
 
   /** Types `data` as it is; end a line with `\n`. */
   write(data: string | Uint8Array): void {
-    this.gone.throwIfAborted()
+    this.life.ended.throwIfAborted()
     this.#stream.write(data)
   }
 
@@ -88,14 +89,14 @@ export class Console {
     const found = Promise.withResolvers<number>()
     const push = (text: string) => {
       const end = matcher.push(text)
-      if (end !== undefined) found.resolve(from + end)
+      if (end !== undefined) found.resolve(from + end.to)
     }
     push(this.#text.slice(from - this.#dropped))
     const unsubscribe = this.subscribe({ text: push })
     try {
       const end = await waitFor(found.promise, {
         timeoutMs,
-        signal: stopSignal(this.gone, signal),
+        signal: stopSignal(this.life.signal, signal),
         onTimeout: (elapsedMs) =>
           new CommandTimeoutError(`${describePattern(pattern)} was not printed`, {
             ...this.where,

@@ -1,4 +1,5 @@
 import { CommandFailedError, CommandTimeoutError, UsageError } from '../errors.ts'
+import type { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../signal.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -35,7 +36,7 @@ export interface ExecResult {
 
 interface ExecContext {
   agent: Agent
-  gone: AbortSignal
+  life: Lifeline
   where: { vm?: string; dut?: string }
 }
 
@@ -45,14 +46,14 @@ const SIGKILL = 9
 
 /** See `Vm.exec`. */
 export async function exec(
-  { agent, gone, where }: ExecContext,
+  { agent, life, where }: ExecContext,
   command: string,
   options: ExecOptions = {},
 ): Promise<ExecResult> {
   const { timeout = DEFAULT_TIMEOUT, input, check = false, stderr = 'merged', signal } = options
   const timeoutMs = parseDuration(timeout, 'timeout')
   const script = makeScript(command, options)
-  const stop = stopSignal(gone, signal)
+  const stop = stopSignal(life.signal, signal)
   stop?.throwIfAborted()
 
   const startedAt = performance.now()

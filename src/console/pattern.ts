@@ -20,11 +20,13 @@ export class Matcher {
     this.#span = typeof pattern === 'string' ? pattern.length - 1 : REGEXP_SPAN
   }
 
-  /** The offset just behind the first match, counted from the first text ever pushed. */
-  push(text: string): number | undefined {
+  /** Where the first match begins and ends, counted from the first text ever pushed. */
+  push(text: string): { from: number; to: number } | undefined {
     this.#window += text
-    const end = this.#find()
-    if (end !== undefined) return this.#windowAt + end
+    const found = this.#find()
+    if (found !== undefined) {
+      return { from: this.#windowAt + found.at, to: this.#windowAt + found.at + found.length }
+    }
     const drop = Math.max(0, this.#window.length - this.#span)
     // A regular expression may look behind, so its window moves in large steps only.
     if (drop > (typeof this.#pattern === 'string' ? 0 : REGEXP_SPAN)) {
@@ -34,13 +36,13 @@ export class Matcher {
     return undefined
   }
 
-  #find(): number | undefined {
+  #find(): { at: number; length: number } | undefined {
     if (typeof this.#pattern === 'string') {
       const at = this.#window.indexOf(this.#pattern)
-      return at === -1 ? undefined : at + this.#pattern.length
+      return at === -1 ? undefined : { at, length: this.#pattern.length }
     }
     const match = this.#pattern.exec(this.#window)
-    return match === null ? undefined : match.index + match[0].length
+    return match === null ? undefined : { at: match.index, length: match[0].length }
   }
 }
 

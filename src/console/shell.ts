@@ -63,7 +63,7 @@ export class Shell {
     { signal }: CmdOptions = {},
   ): Promise<CmdResult> {
     const steps = makeSteps(commands, expects, timeouts)
-    const stop = stopSignal(this.console.gone, signal)
+    const stop = stopSignal(this.console.life.signal, signal)
     return this.#turn.runExclusive(async () => {
       const results: StepResult[] = []
       for (const [i, step] of steps.entries()) {
@@ -97,7 +97,7 @@ export class Shell {
       )
     } catch (error) {
       const isLeft = !this.#account.atPrompt && !run.shellEnded
-      if (isLeft && !this.console.gone.aborted) this.#recover(step.command)
+      if (isLeft && !this.console.life.ended.aborted) this.#recover(step.command)
       throw error
     } finally {
       this.#step = undefined
@@ -156,7 +156,7 @@ export class Shell {
     try {
       return await waitFor(promise, {
         ...options,
-        signal: stopSignal(this.console.gone, options.signal),
+        signal: stopSignal(this.console.life.signal, options.signal),
       })
     } finally {
       this.#listeners.delete(listener)

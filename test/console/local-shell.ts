@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest'
 import { Console } from '../../src/console/console.ts'
 import { Shell } from '../../src/console/shell.ts'
 import { localHost } from '../../src/host/local.ts'
+import { Lifeline } from '../../src/lifeline.ts'
 
 // What the default guest's shell is started with, on a terminal of this machine.
 const RC = `stty -echo -opost icanon isig -ixon; unset HISTFILE; set +H; PS1= PS2=
@@ -23,9 +24,9 @@ export async function localShell({ respawn = false } = {}) {
         `trap '' INT QUIT; while :; do (trap - INT QUIT; exec ${bash}); done`,
       ])
     : host.openPty('bash', bash.split(' ').slice(1))
-  const gone = new AbortController()
-  void pty.exited.then(() => gone.abort(new Error('the shell is gone')))
-  const console = new Console(pty, { gone: gone.signal, vm: 'vm0', dut: 'dut0' })
+  const life = new Lifeline()
+  void pty.exited.then(() => life.end(new Error('the shell is gone')))
+  const console = new Console(pty, { life, vm: 'vm0', dut: 'dut0' })
   const shell = new Shell(console)
   onTestFinished(async () => {
     pty.kill()
@@ -33,5 +34,5 @@ export async function localShell({ respawn = false } = {}) {
     await rm(dir, { recursive: true })
   })
   await shell.ready({ timeoutMs: 10_000 })
-  return { shell, console, pty, gone }
+  return { shell, console, pty, life }
 }

@@ -216,12 +216,12 @@ describe('a step that is not met', () => {
   })
 
   test('ends at once, with the cause, when the guest is gone', async () => {
-    const { shell, gone, pty } = await localShell()
+    const { shell, life, pty } = await localShell()
     const running = shell.cmd('echo started; sleep 100', '', '60s')
     await shell.console.expect('started', '5s')
     pty.kill()
     await expect(running).rejects.toThrow('the shell is gone')
-    expect(gone.signal.aborted).toBe(true)
+    expect(life.ended.aborted).toBe(true)
     await expect(shell.cmd('echo x')).rejects.toThrow('the shell is gone')
   })
 

@@ -1,0 +1,187 @@
+import { Mutex } from 'async-mutex'
+import {
+  asError,
+  CommandTimeoutError,
+  type DutError,
+  GuestError,
+  InfrastructureError,
+} from '../errors.ts'
+import { Lifeline } from '../lifeline.ts'
+import { stopSignal } from '../signal.ts'
+import { type Duration, parseDuration } from '../units.ts'
+import { waitFor } from '../wait.ts'
+import { Capture, withoutEcho } from './capture.ts'
+import { Console } from './console.ts'
+import { describePattern, type Pattern } from './pattern.ts'
+import type { CmdOptions, CmdResult } from './shell.ts'
+import { makeSteps, type Step, type StepResult } from './steps.ts'
+import type { ByteStream } from './stream.ts'
+
+/** A terminal with a program on it, in a guest or on the host. */
+export interface ProgramTerminal extends ByteStream {
+  /** The program's status; rejects only where it could not be started. */
+  readonly exited: Promise<number>
+  /** Ends the terminal and everything on it. */
+  close(): void
+}
+
+export interface SpawnOptions {
+  /** What the program prints when it waits for a line, e.g. `'testpmd> '`. */
+  prompt?: Pattern
+  /** Time until the first prompt; 30 s where none is given. */
+  timeout?: Duration
+  signal?: AbortSignal
+}
+
+export interface ProgramContext {
+  vm?: string
+  dut?: string
+  /** Of the machine that the program runs on. */
+  life?: Lifeline
+}
+
+/** An interactive program that is typed into. */
+export class Program {
+  readonly command: string
+  readonly console: Console
+  /** Resolves with the program's status when it has ended. */
+  readonly exited: Promise<number>
+  readonly #terminal: ProgramTerminal
+  readonly #prompt: Pattern
+  readonly #turn = new Mutex()
+  /** A command whose time was over before the prompt came; it comes first. */
+  #busyWith: string | undefined
+
+  constructor(
+    terminal: ProgramTerminal,
+    command: string,
+    { prompt = '' }: SpawnOptions,
+    { life: parent, ...where }: ProgramContext,
+  ) {
+    this.command = command
+    this.#terminal = terminal
+    this.#prompt = prompt
+    const life = new Lifeline(parent)
+    this.console = new Console(terminal, { ...where, life })
+    this.exited = terminal.exited
+    this.exited.then(
+      (status) => {
+        life.end(this.#endedError(status))
+      },
+      (error) => life.end(asError(error)),
+    )
+  }
+
+  /** Waits for the first prompt; nothing to wait for where no prompt was given. */
+  async ready({ timeout = '30s', signal }: SpawnOptions = {}): Promise<void> {
+    if (this.#prompt !== '') await this.console.expect(this.#prompt, timeout, { signal })
+  }
+
+  /**
+   * Types lines one after another, each once what the one before it expected was printed. `''` (and
+   * nothing) expects the program's prompt, which is left out of the output.
+   *
+   * @throws CommandTimeoutError when a line's expected text, or the prompt, has not come in time
+   */
+  async cmd(
+    commands: string | readonly string[],
+    expects?: Pattern | readonly Pattern[],
+    timeouts?: Duration | readonly Duration[],
+    { signal }: CmdOptions = {},
+  ): Promise<CmdResult> {
+    const steps = makeSteps(commands, expects, timeouts)
+    return this.#turn.runExclusive(async () => {
+      const results: StepResult[] = []
+      for (const step of steps) results.push(await this.#step(step, signal))
+      const outputs = results.map((result) => result.output)
+      return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+    })
+  }
+
+  /** See `Console.expect`. */
+  expect(pattern: Pattern, timeout?: Duration, options?: CmdOptions): Promise<string> {
+    return this.console.expect(pattern, timeout, options)
+  }
+
+  /** Types Ctrl-C. */
+  interrupt(): void {
+    this.console.write('\x03')
+  }
+
+  /** Ends the program and everything on its terminal; resolves when it is gone. */
+  async close({ timeout = '10s' }: { timeout?: Duration } = {}): Promise<void> {
+    if (this.console.life.ended.aborted) return
+    this.#terminal.close()
+    await waitFor(
+      this.exited.then(
+        () => {},
+        () => {},
+      ),
+      { timeoutMs: parseDuration(timeout), signal: this.console.life.ended },
+    ).catch((error) => {
+      if (!this.console.life.ended.aborted) throw error
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #step({ command, expect, timeoutMs }: Step, signal?: AbortSignal): Promise<StepResult> {
+    const startedAt = performance.now()
+    const awaited = expect === '' ? this.#prompt : expect
+    if (this.#busyWith !== undefined && this.#prompt !== '') {
+      await this.console.expect(this.#prompt, `${timeoutMs}ms`, { signal })
+      this.#busyWith = undefined
+    }
+    this.console.skip()
+    const capture = new Capture(awaited)
+    const met = Promise.withResolvers<void>()
+    const unsubscribe = this.console.subscribe({
+      text: (text) => {
+        capture.push(text)
+        if (capture.matched) met.resolve()
+      },
+    })
+    try {
+      this.console.write(`${command}\n`)
+      if (awaited === '') met.resolve()
+      await waitFor(met.promise, {
+        timeoutMs,
+        signal: stopSignal(this.console.life.signal, signal),
+        onTimeout: (elapsedMs) => this.#timeoutError(command, awaited, elapsedMs),
+      })
+    } catch (error) {
+      this.#busyWith = command
+      throw error
+    } finally {
+      unsubscribe()
+      this.console.skip()
+    }
+    const output = withoutEcho(expect === '' ? capture.before : capture.text, command)
+    return { command, expect, output, durationMs: performance.now() - startedAt }
+  }
+
+  #timeoutError(command: string, awaited: Pattern, elapsedMs: number): CommandTimeoutError {
+    const what = `${JSON.stringify(command)} in ${this.#name}: ${describePattern(awaited)} was not printed in time`
+    return new CommandTimeoutError(what, {
+      ...this.console.where,
+      command,
+      elapsedMs,
+      tail: this.console.tail(),
+    })
+  }
+
+  #endedError(status: number): DutError {
+    const Family = this.console.where.vm === undefined ? InfrastructureError : GuestError
+    return new Family(`${this.#name} has ended with status ${status}`, {
+      ...this.console.where,
+      command: this.command,
+      tail: this.console.tail(),
+    })
+  }
+
+  get #name(): string {
+    return this.command.length > 80 ? `${this.command.slice(0, 80)}…` : this.command
+  }
+}
