@@ -51,6 +51,28 @@ export interface Listener {
   close(): void
 }
 
+export interface LockOptions {
+  /** False: gives undefined at once where the lock is taken. True, the default: waits for it. */
+  wait?: boolean
+  /** Kept in the file while the lock is held, for those who wait; not where it is a folder. */
+  note?: string
+  /** Ends the wait with the signal's reason. */
+  signal?: AbortSignal
+}
+
+/** An exclusive lock on a file, held until released or until the process that took it has ended. */
+export interface HostLock {
+  /** Calling it again does nothing. */
+  release(): Promise<void>
+}
+
+export interface PortQuestion {
+  port: number
+  /** An address of the host itself, such as `127.0.0.1`. */
+  address: string
+  protocol: 'tcp' | 'udp'
+}
+
 /**
  * A machine that VMs run on. Everything that touches a DUT goes through here, so that nothing above
  * knows whether the DUT is this machine. No program outlives the process that holds the `Host`: each
@@ -78,4 +100,14 @@ export interface Host {
   remove(path: string): Promise<void>
   /** Waits at a unix socket for one peer. The path is at most 107 bytes (sun_path in unix(7)). */
   listen(path: string): Promise<Listener>
+  /**
+   * Takes the lock of flock(2) on a file, which is made where there is none, or on a folder. Each
+   * call is a holder of its own, also against others of the same process.
+   *
+   * @throws InfrastructureError when the file cannot be opened or flock is missing
+   */
+  lock(path: string, options: LockOptions & { wait: false }): Promise<HostLock | undefined>
+  lock(path: string, options?: LockOptions): Promise<HostLock>
+  /** Whether a program could listen there now. */
+  portFree(question: PortQuestion): Promise<boolean>
 }

@@ -2,8 +2,10 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { createServer } from 'node:net'
 import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
-import { InfrastructureError } from '../errors.ts'
 import type { Exit, Host, Listener, RunOptions, RunResult } from './host.ts'
+import { lock } from './lock.ts'
+import { missing } from './missing.ts'
+import { portFree } from './port-free.ts'
 import { openPty } from './pty.ts'
 
 /** This machine. */
@@ -18,6 +20,8 @@ export function localHost(): Host {
     listDir: (path) => readdir(path).catch(orEmpty),
     remove: (path) => rm(path, { recursive: true, force: true }),
     listen,
+    lock,
+    portFree,
   }
 }
 
@@ -53,14 +57,6 @@ async function run(
 // setpriv says so itself, with the status that a shell would give.
 function isMissing({ exitCode, stderr }: { exitCode?: number; stderr: string }, file: string) {
   return exitCode === 127 && stderr.startsWith(`setpriv: failed to execute ${file}`)
-}
-
-/** The error for a program that the host does not have. */
-export function missing(file: string): InfrastructureError {
-  return new InfrastructureError(`${file} is not installed on this machine`, {
-    command: file,
-    hint: `install the package that has ${file}`,
-  })
 }
 
 async function atomicWrite(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
