@@ -1,6 +1,6 @@
 import { CommandTimeoutError } from '../errors.ts'
 import type { Lifeline } from '../lifeline.ts'
-import { stopSignal } from '../signal.ts'
+import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { type Mark, MarkReader } from './marks.ts'

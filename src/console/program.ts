@@ -7,7 +7,7 @@ import {
   InfrastructureError,
 } from '../errors.ts'
 import { Lifeline } from '../lifeline.ts'
-import { stopSignal } from '../signal.ts'
+import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { Capture, withoutEcho } from './capture.ts'
@@ -51,6 +51,7 @@ export class Program {
   readonly #turn = new Mutex()
   /** A command whose time was over before the prompt came; it comes first. */
   #busyWith: string | undefined
+  #closing = false
 
   constructor(
     terminal: ProgramTerminal,
@@ -70,6 +71,11 @@ export class Program {
       },
       (error) => life.end(asError(error)),
     )
+  }
+
+  /** Whether it was asked to end. */
+  get closing(): boolean {
+    return this.#closing
   }
 
   /** Waits for the first prompt; nothing to wait for where no prompt was given. */
@@ -110,6 +116,7 @@ export class Program {
 
   /** Ends the program and everything on its terminal; resolves when it is gone. */
   async close({ timeout = '10s' }: { timeout?: Duration } = {}): Promise<void> {
+    this.#closing = true
     if (this.console.life.ended.aborted) return
     this.#terminal.close()
     await waitFor(

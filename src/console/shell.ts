@@ -1,6 +1,6 @@
 import { Mutex } from 'async-mutex'
 import { GuestError } from '../errors.ts'
-import { stopSignal } from '../signal.ts'
+import { stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'

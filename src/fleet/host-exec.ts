@@ -1,0 +1,52 @@
+import type { ExecOptions, ExecResult } from '../console/exec.ts'
+import type { ProgramTerminal } from '../console/program.ts'
+import { CommandTimeoutError, InfrastructureError } from '../errors.ts'
+import type { Host } from '../host/host.ts'
+import { stopSignal } from '../scope.ts'
+import { parseDuration } from '../units.ts'
+import { anySignal, waitFor } from '../wait.ts'
+
+/** See `Dut.exec`: what `Vm.exec` is for a guest. */
+export async function hostExec(
+  host: Host,
+  dut: string,
+  command: string,
+  { timeout = '60s', cwd, env, input, check, stderr = 'merged', signal }: ExecOptions = {},
+): Promise<ExecResult> {
+  const startedAt = performance.now()
+  const late = new AbortController()
+  const script = stderr === 'merged' ? `exec 2>&1\n${command}` : command
+  const running = host.run('bash', ['-c', script], {
+    ...{ cwd, env, input },
+    signal: anySignal(stopSignal(signal), late.signal),
+  })
+  const result = await waitFor(running, {
+    timeoutMs: parseDuration(timeout, 'timeout'),
+    onTimeout: (elapsedMs) => {
+      const error = new CommandTimeoutError(`${JSON.stringify(command)} did not end in time`, {
+        ...{ dut, command, elapsedMs },
+      })
+      late.abort(error)
+      return error
+    },
+  })
+  const durationMs = performance.now() - startedAt
+  if (check && result.exitCode !== 0) {
+    const message = `${JSON.stringify(command)} ended with status ${result.exitCode}`
+    const tail = result.stdout + result.stderr
+    throw new InfrastructureError(message, { dut, command, elapsedMs: durationMs, tail })
+  }
+  return { ...result, stdoutBytes: Buffer.from(result.stdout), durationMs }
+}
+
+/** A program of the DUT on a terminal of its own. */
+export function hostTerminal(host: Host, command: string | readonly string[]): ProgramTerminal {
+  const [file = '', ...args] = typeof command === 'string' ? ['bash', '-c', command] : command
+  const pty = host.openPty(file, args)
+  return {
+    onData: (listener) => pty.onData(listener),
+    write: (data) => pty.write(data),
+    exited: pty.exited.then((exit) => exit.exitCode),
+    close: () => pty.kill(),
+  }
+}

@@ -1,0 +1,32 @@
+import type { Host } from '../host/host.ts'
+import { type Hub, openHub } from '../qemu/hub.ts'
+
+/** The Ethernet segments of one suite on one DUT, each opened when it is first named. */
+export class Links {
+  readonly #hubs = new Map<string, Promise<Hub>>()
+  readonly #options: { host: Host; qemu: string; dir: string }
+
+  constructor(options: { host: Host; qemu: string; dir: string }) {
+    this.#options = options
+  }
+
+  /** A fresh socket on a segment, for one NIC. */
+  async port(name: string): Promise<string> {
+    const opening = this.#hubs.get(name) ?? this.#open(name)
+    this.#hubs.set(name, opening)
+    return (await opening).port()
+  }
+
+  async close(): Promise<void> {
+    const hubs = await Promise.allSettled(this.#hubs.values())
+    await Promise.all(hubs.map((hub) => hub.status === 'fulfilled' && hub.value.close()))
+    this.#hubs.clear()
+  }
+
+  async #open(name: string): Promise<Hub> {
+    const { host, qemu, dir } = this.#options
+    const folder = `${dir}/link-${this.#hubs.size}`
+    await host.makeDir(folder, 0o700)
+    return openHub({ host, qemu, dir: folder, name })
+  }
+}

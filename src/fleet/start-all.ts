@@ -1,0 +1,68 @@
+import { availableParallelism, freemem } from 'node:os'
+import pLimit from 'p-limit'
+import { asError, DutError } from '../errors.ts'
+import { stopSignal } from '../scope.ts'
+import { parseSize } from '../units.ts'
+import type { ResolvedSpec } from '../vm/spec.ts'
+import type { Vm } from '../vm/vm.ts'
+import { anySignal } from '../wait.ts'
+import type { ProgressListener } from './progress.ts'
+
+interface StartAllOptions {
+  dut: string
+  concurrency?: number
+  signal?: AbortSignal
+  onProgress?: ProgressListener
+  start: (
+    spec: ResolvedSpec,
+    index: number,
+    callbacks: { signal: AbortSignal; onStage: (stage: string) => void },
+  ) => Promise<Vm>
+}
+
+/** Starts VMs in parallel; where one fails the others are stopped and its error is thrown. */
+export async function startAll(
+  specs: readonly ResolvedSpec[],
+  { dut, concurrency, signal, onProgress, start }: StartAllOptions,
+): Promise<Vm[]> {
+  const failure = new AbortController()
+  const stop = anySignal(failure.signal, stopSignal(signal)) ?? failure.signal
+  const limit = pLimit(concurrency ?? defaultConcurrency(specs))
+  let first: { vm: string; error: Error } | undefined
+  const startedAt = performance.now()
+  const starting = specs.map((spec, i) =>
+    limit(async () => {
+      const tell = (stage: string) => {
+        const elapsedMs = performance.now() - startedAt
+        onProgress?.({ kind: 'vm', dut, vm: spec.name, stage, elapsedMs, of: specs.length })
+      }
+      try {
+        stop.throwIfAborted()
+        return await start(spec, i, { signal: stop, onStage: tell })
+      } catch (error) {
+        first ??= { vm: spec.name, error: asError(error) }
+        tell('failed')
+        failure.abort(error)
+        throw error
+      }
+    }),
+  )
+  const results = await Promise.allSettled(starting)
+  const vms = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  if (first === undefined) return vms
+  await Promise.allSettled(vms.map((vm) => vm.stop()))
+  throw withTheRest(first.error, specs.length - 1)
+}
+
+function withTheRest(error: Error, others: number): Error {
+  if (!(error instanceof DutError) || others === 0) return error
+  error.message += `\n  (all or nothing: the other ${others === 1 ? 'VM was' : `${others} VMs were`} stopped)`
+  return error
+}
+
+/** As many as have memory, and some for each core: a booting guest waits as often as it computes. */
+function defaultConcurrency(specs: readonly ResolvedSpec[]): number {
+  const largest = Math.max(...specs.map(({ memory }) => parseSize(memory.size)), 1)
+  const byMemory = Math.floor(freemem() / largest)
+  return Math.max(1, Math.min(availableParallelism() * 4, byMemory))
+}

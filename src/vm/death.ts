@@ -1,0 +1,74 @@
+import { InfrastructureError, VmDiedError } from '../errors.ts'
+import type { Exit } from '../host/host.ts'
+import type { Lifeline } from '../lifeline.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import { formatDuration } from '../units.ts'
+import { waitFor } from '../wait.ts'
+import type { KernelLog } from './kernel-log.ts'
+
+interface Deathbed {
+  qemu: QemuProcess
+  /** Undefined while QEMU has not got as far as to open it. */
+  kernelLog: () => KernelLog | undefined
+  life: Lifeline
+  where: { vm: string; dut: string }
+  /** Why QEMU said that it ends: the reason of QMP's SHUTDOWN event. */
+  shutdownReason: () => string | undefined
+  /** Whether it was asked to go. */
+  stopping: () => boolean
+}
+
+/** How long QEMU's last words may be on their way after its process is gone. */
+const LAST_WORDS_MS = 100
+
+/** Ends the VM's lifeline, with the cause, when its QEMU is gone. */
+export async function awaitDeath(bed: Deathbed): Promise<void> {
+  const startedAt = performance.now()
+  const exit = await bed.qemu.exited
+  // The panic's text may still be in the socket that QEMU has just closed.
+  await waitFor(bed.kernelLog()?.ended ?? Promise.resolve(), { timeoutMs: LAST_WORDS_MS }).catch(
+    () => {},
+  )
+  const complaints = await bed.qemu.complaints()
+  bed.life.end(causeOfDeath(bed, exit, complaints, performance.now() - startedAt))
+}
+
+function causeOfDeath(
+  { kernelLog, where, shutdownReason, stopping }: Deathbed,
+  exit: Exit,
+  complaints: string[],
+  elapsedMs: number,
+): Error {
+  const after = `${formatDuration(elapsedMs)} after its start`
+  if (stopping()) return new VmDiedError(`the VM was stopped, ${after}`, where)
+  const reason = shutdownReason()
+  if (reason === 'guest-shutdown') {
+    return new VmDiedError(`the guest powered itself off, ${after}`, {
+      ...where,
+      tail: kernelLog()?.tail() ?? '',
+    })
+  }
+  if (reason === 'guest-reset' || reason === 'guest-panic') {
+    return new VmDiedError(`the guest reset itself, ${after}`, {
+      ...where,
+      tail: kernelLog()?.tail() ?? '',
+    })
+  }
+  const how = exit.signal ? `was killed by ${exit.signal}` : `exited with status ${exit.exitCode}`
+  if (exit.signal === undefined && complaints.length > 0) {
+    return new InfrastructureError(`QEMU ended: ${complaints.at(-1)}`, {
+      ...where,
+      tail: complaints.join('\n'),
+    })
+  }
+  return new VmDiedError(`QEMU ${how}, ${after}`, {
+    ...where,
+    tail: [...complaints, kernelLog()?.tail() ?? ''].join('\n'),
+  })
+}
+
+/** The death of a guest whose kernel gave up. */
+export function panicError(line: string, kernelLog: KernelLog, where: { vm: string; dut: string }) {
+  const text = line.replace(/^\[[^\]]*\]\s*/, '')
+  return new VmDiedError(`kernel panic: ${text}`, { ...where, tail: kernelLog.tail() })
+}

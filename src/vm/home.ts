@@ -1,0 +1,27 @@
+import type { ExecOptions, ExecResult } from '../console/exec.ts'
+import type { Program, SpawnOptions } from '../console/program.ts'
+import type { Host } from '../host/host.ts'
+import type { Guest } from '../image/guest.ts'
+
+/** What a DUT gives to the VMs on it. */
+export interface VmHome {
+  readonly name: string
+  readonly host: Host
+  /** One shell command on the DUT itself. */
+  exec(command: string, options?: ExecOptions): Promise<ExecResult>
+  /** An interactive program on the DUT itself. */
+  spawn(command: string, options?: SpawnOptions): Promise<Program>
+}
+
+/** What a VM needs to start; its suite's DUT provides it. */
+export interface VmSite {
+  home: VmHome
+  /** The suite's folder on the DUT, for sockets and logs. */
+  dir: string
+  guest(): Promise<Guest>
+  accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
+  /** A fresh socket on the segment of a link. */
+  segment(link: string): Promise<string>
+  /** A part of the Ethernet addresses made here that is this suite's own, 0 to 255. */
+  macByte: number
+}

@@ -1,0 +1,54 @@
+import type { Duplex } from 'node:stream'
+import { lastLines } from '../errors.ts'
+
+const REMEMBERED = 1 << 20
+const PANIC = /^.*Kernel panic - not syncing.*\n/m
+const STAGE = /vitest-dut: (modules|root|ready|failed: .*)/g
+
+export interface KernelLogListener {
+  /** The guest's init has got this far, or says why it failed. */
+  stage(stage: string): void
+  /** The line in which the kernel gave up. */
+  panic(line: string): void
+}
+
+/** The guest kernel's messages, which come over a serial line of their own. */
+export class KernelLog {
+  /** Resolves when QEMU has closed it: nothing more will come. */
+  readonly ended: Promise<void>
+  #text = ''
+  #panicked = false
+
+  constructor(stream: Duplex, listener: KernelLogListener) {
+    const decoder = new TextDecoder()
+    let line = ''
+    stream.on('data', (data: Uint8Array) => {
+      const text = decoder.decode(data, { stream: true }).replaceAll('\r', '')
+      this.#text = (this.#text + text).slice(-REMEMBERED)
+      line += text
+      const whole = line.lastIndexOf('\n') + 1
+      if (whole === 0) return
+      const lines = line.slice(0, whole)
+      line = line.slice(whole)
+      for (const [, stage] of lines.matchAll(STAGE)) if (stage) listener.stage(stage)
+      const panic = PANIC.exec(lines)
+      if (panic && !this.#panicked) {
+        this.#panicked = true
+        listener.panic(panic[0].trim())
+      }
+    })
+    this.ended = new Promise((resolve) => {
+      stream.on('error', () => {})
+      stream.once('close', resolve)
+    })
+  }
+
+  /** Everything the kernel said, as far as it is remembered (the last million characters). */
+  get text(): string {
+    return this.#text
+  }
+
+  tail(lines = 20): string {
+    return lastLines(this.#text, lines).join('\n')
+  }
+}

@@ -1,0 +1,37 @@
+import type { PortLease } from '../lease/ports.ts'
+import type { PlacedDevice } from '../qemu/args.ts'
+import type { Device, Forward } from '../qemu/devices.ts'
+import type { VmSite } from './home.ts'
+
+/** The guest ports that the devices forward, in the order in which host ports are handed out. */
+export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
+  return devices.flatMap((device) => (device.kind === 'user-net' ? device.forwards : []))
+}
+
+/**
+ * Gives each device what it needs of the DUT: an Ethernet address, a socket on its link's segment,
+ * the host ports of its forwards.
+ *
+ * @param index the VM's number on its DUT
+ * @param ports one for each of `forwardsOf(devices)`, in that order
+ */
+export function placeDevices(
+  devices: readonly Device[],
+  { site, index, ports }: { site: VmSite; index: number; ports: readonly PortLease[] },
+): Promise<PlacedDevice[]> {
+  const free = ports.map((lease) => lease.port)
+  return Promise.all(
+    devices.map(async (device, i): Promise<PlacedDevice> => {
+      if (device.kind === 'raw') return { device, mac: '' }
+      const mac = device.mac ?? makeMac(site.macByte, index, i)
+      if (device.kind === 'link') return { device, mac, segment: await site.segment(device.name) }
+      if (device.kind === 'vhost-user') return { device, mac }
+      return { device, mac, hostPorts: free.splice(0, device.forwards.length) }
+    }),
+  )
+}
+
+/** QEMU's own prefix, then what makes it unique on a segment: suite, VM, device. */
+function makeMac(...bytes: number[]): string {
+  return ['52:54:00', ...bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))].join(':')
+}

@@ -1,0 +1,68 @@
+import type { Agent } from '../console/agent.ts'
+import { Console } from '../console/console.ts'
+import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
+import type { Pattern } from '../console/pattern.ts'
+import { type CmdOptions, type CmdResult, Shell } from '../console/shell.ts'
+import { openTerminal } from '../console/terminal.ts'
+import { GuestError } from '../errors.ts'
+import { Lifeline } from '../lifeline.ts'
+import type { Duration } from '../units.ts'
+
+export interface SessionContext {
+  agent: Agent
+  life: Lifeline
+  where: { vm: string; dut: string }
+}
+
+/** A further shell in the same guest, on a terminal of its own. */
+export interface Session extends AsyncDisposable {
+  readonly name: string
+  readonly console: Console
+  /** See `Vm.cmd`. */
+  cmd(
+    commands: string | readonly string[],
+    expects?: Pattern | readonly Pattern[],
+    timeouts?: Duration | readonly Duration[],
+    options?: CmdOptions,
+  ): Promise<CmdResult>
+  /** See `Vm.exec`. */
+  exec(command: string, options?: ExecOptions): Promise<ExecResult>
+  /** Ends the shell and everything it runs. */
+  close(): Promise<void>
+}
+
+const READY_TIMEOUT_MS = 30_000
+
+export async function openSession(
+  { agent, life: vmLife, where }: SessionContext,
+  name: string,
+): Promise<Session> {
+  const life = new Lifeline(vmLife)
+  const terminal = openTerminal(agent, '', where)
+  const console = new Console(terminal, { life, ...where })
+  const shell = new Shell(console)
+  const ended = (how: string) =>
+    life.end(new GuestError(`the session ${name} ${how}`, { ...where, tail: console.tail() }))
+  terminal.exited.then(
+    (status) => ended(`has ended with status ${status}`),
+    (error) => life.end(error),
+  )
+  const close = async () => {
+    terminal.close()
+    ended('was closed')
+  }
+  try {
+    await shell.ready({ timeoutMs: READY_TIMEOUT_MS })
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return {
+    name,
+    console,
+    cmd: (...args) => shell.cmd(...args),
+    exec: (command, options) => exec({ agent, life, where }, command, options),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}

@@ -1,0 +1,137 @@
+import { UsageError } from '../errors.ts'
+import { checkInteger, checkKeys } from '../options.ts'
+import { needsSharedMemory } from '../qemu/args.ts'
+import type { Device } from '../qemu/devices.ts'
+import { parseSize, type Size } from '../units.ts'
+
+export interface MemorySpec {
+  size: Size
+  /** Back the memory with the host's huge pages; `true` is their default size. */
+  hugepages?: boolean | '2M' | '1G'
+  /** Other processes can map it; vhost-user devices switch it on by themselves. */
+  shared?: boolean
+  /** Take it from this NUMA node of the host. */
+  node?: number
+}
+
+export interface CpuSpec {
+  count: number
+  /** QEMU's `-cpu`; `host` under KVM and `max` under TCG where none is given. */
+  model?: string
+  sockets?: number
+  cores?: number
+  threads?: number
+}
+
+/** What a VM is to be. Everything has a default. */
+export interface VmSpec {
+  /** `vm0`, `vm1`, … where none is given; unique on its DUT within the suite. */
+  name?: string
+  /** The built-in guest, the only one so far. */
+  guest?: 'default'
+  /** `'512M'` where none is given. */
+  memory?: Size | MemorySpec
+  /** 1 where none is given. */
+  cpus?: number | CpuSpec
+  /** `'auto'`: KVM where it really works, else TCG. */
+  accel?: 'auto' | 'kvm' | 'tcg'
+  /** QEMU's machine type; `q35` where none is given. */
+  machine?: string
+  /** Path of the emulator; `qemu-system-x86_64` where none is given. */
+  qemu?: string
+  /** Made by `vhostUser`, `link`, `userNet` and `raw`. The first NIC is the guest's eth0. */
+  devices?: readonly Device[]
+  /** Further QEMU arguments. */
+  extraArgs?: readonly string[]
+}
+
+/** A spec with every default filled in. */
+export interface ResolvedSpec {
+  name: string
+  guest: 'default'
+  memory: { size: Size; hugepages: false | true | '2M' | '1G'; shared: boolean; node?: number }
+  cpus: CpuSpec
+  accel: 'auto' | 'kvm' | 'tcg'
+  machine: string
+  qemu: string
+  devices: readonly Device[]
+  extraArgs: readonly string[]
+}
+
+const KEYS = [
+  ...['name', 'guest', 'memory', 'cpus', 'accel', 'machine', 'qemu', 'devices', 'extraArgs'],
+]
+/** Keys of the contract that this version does not know how to honour. */
+const NOT_YET = ['disks', 'boot', 'login', 'agent']
+
+/** Below this the default guest's kernel and its RAM overlay do not fit. */
+const LEAST_MEMORY = '128M'
+
+/**
+ * A spec that was checked, with its defaults.
+ *
+ * @throws UsageError naming the option and what to write instead
+ */
+export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
+  const what = `vm${index}`
+  for (const key of NOT_YET) {
+    if (typeof spec === 'object' && spec !== null && key in spec) {
+      throw new UsageError(`${what}: the option "${key}" is not supported by this version`)
+    }
+  }
+  checkKeys(what, spec, KEYS)
+  const { name = what, guest = 'default', accel = 'auto', machine = 'q35' } = spec
+  const { qemu = 'qemu-system-x86_64', devices = [], extraArgs = [] } = spec
+  if (!/^[A-Za-z0-9_.-]{1,32}$/.test(name)) {
+    throw new UsageError(`${what}: ${JSON.stringify(name)} cannot be a VM's name`, {
+      hint: 'up to 32 letters, digits, dots, dashes and underscores',
+    })
+  }
+  if (guest !== 'default') {
+    throw new UsageError(`${name}: this version knows one guest, 'default'`)
+  }
+  if (!['auto', 'kvm', 'tcg'].includes(accel)) {
+    throw new UsageError(`${name}: accel: ${JSON.stringify(accel)} is unknown`, {
+      hint: `'auto', 'kvm' or 'tcg'`,
+    })
+  }
+  if (!Array.isArray(devices) || devices.some((device) => typeof device?.kind !== 'string')) {
+    throw new UsageError(`${name}: devices is not a list of devices`, {
+      hint: `make them with link('lan'), vhostUser({ path }), userNet({ forward: [22] }) or raw(…)`,
+    })
+  }
+  if (!Array.isArray(extraArgs) || extraArgs.some((arg) => typeof arg !== 'string')) {
+    throw new UsageError(`${name}: extraArgs is not a list of strings`, {
+      hint: `one entry for each argument: ['-device', 'edu']`,
+    })
+  }
+  const memory = resolveMemory(name, spec.memory ?? '512M', devices)
+  const cpus = resolveCpus(name, spec.cpus ?? 1)
+  return { name, guest, memory, cpus, accel, machine, qemu, devices, extraArgs }
+}
+
+function resolveMemory(name: string, given: Size | MemorySpec, devices: readonly Device[]) {
+  const spec = typeof given === 'string' ? { size: given } : given
+  checkKeys(`${name}: memory`, spec, ['size', 'hugepages', 'shared', 'node'])
+  const { size, hugepages = false, node } = spec as MemorySpec
+  if (parseSize(size, `${name}: memory`) < parseSize(LEAST_MEMORY)) {
+    throw new UsageError(`${name}: memory: ${size} is too little for the guest`, {
+      hint: `at least '${LEAST_MEMORY}'`,
+    })
+  }
+  if (![true, false, '2M', '1G'].includes(hugepages)) {
+    throw new UsageError(`${name}: memory.hugepages: ${JSON.stringify(hugepages)} is unknown`, {
+      hint: `true, '2M' or '1G'`,
+    })
+  }
+  if (node !== undefined) checkInteger(`${name}: memory.node`, node, 0, 1023)
+  const shared = (spec as MemorySpec).shared ?? needsSharedMemory(devices)
+  return { size, hugepages, shared, ...(node === undefined ? {} : { node }) }
+}
+
+function resolveCpus(name: string, given: number | CpuSpec): CpuSpec {
+  const spec = typeof given === 'number' ? { count: given } : given
+  checkKeys(`${name}: cpus`, spec, ['count', 'model', 'sockets', 'cores', 'threads'])
+  checkInteger(`${name}: cpus`, spec.count, 1, 255)
+  return spec
+}

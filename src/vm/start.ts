@@ -1,0 +1,109 @@
+import { Shell } from '../console/shell.ts'
+import { asError, DutError, GuestError } from '../errors.ts'
+import { withPorts } from '../lease/ports.ts'
+import { FORWARD_ADDRESS } from '../qemu/args.ts'
+import { stopSignal } from '../scope.ts'
+import { waitFor } from '../wait.ts'
+import type { VmSite } from './home.ts'
+import { launch, type Machine } from './launch.ts'
+import { forwardsOf } from './place.ts'
+import type { ResolvedSpec } from './spec.ts'
+import { Vm } from './vm.ts'
+
+export interface StartOptions {
+  /** The VM's number on its DUT, which its Ethernet addresses are made from. */
+  index: number
+  /** From QEMU's start to the first answer of the guest's shell; waiting for locks is not in it. */
+  bootTimeoutMs: number
+  signal?: AbortSignal
+  /** Called as each stage of the boot begins: `qemu`, `kernel`, `modules`, `root`, `ready`. */
+  onStage?: (stage: string) => void
+}
+
+/**
+ * Boots a VM and waits until its shell and its agent answer. Nothing is left of it where that fails.
+ *
+ * @throws InfrastructureError when QEMU refuses, with QEMU's own words
+ * @throws GuestError when the guest does not come up in time, with its kernel's last lines
+ */
+export async function startVm(
+  site: VmSite,
+  spec: ResolvedSpec,
+  { index, bootTimeoutMs, signal: given, onStage = () => {} }: StartOptions,
+): Promise<Vm> {
+  const { host } = site.home
+  const signal = stopSignal(given)
+  const dir = `${site.dir}/${spec.name}`
+  const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
+  signal?.throwIfAborted()
+  await host.makeDir(dir, 0o700)
+  const append = `${guest.append} dut.hostname=${spec.name}`
+  const forwards = forwardsOf(spec.devices)
+  let stage = 'qemu'
+  const reach = (next: string) => {
+    stage = next
+    onStage(next)
+  }
+  reach('qemu')
+  let machine: Machine | undefined
+  try {
+    const { hostPorts } = await withPorts(
+      { host, wanted: forwards, address: FORWARD_ADDRESS, signal },
+      async (ports) => {
+        machine = await launch(site, spec, {
+          ...{ dir, index, ports, accel, onStage: reach },
+          kernel: { ...guest, append },
+        })
+        return { hostPorts: ports.map((lease) => lease.port) }
+      },
+    )
+    if (machine === undefined) throw new Error('unreachable')
+    if (stage === 'qemu') reach('kernel')
+    const shell = new Shell(machine.console)
+    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
+    reach('ready')
+    const bootMs = performance.now() - machine.startedAt
+    return new Vm({ home: site.home, dir, spec, machine, shell, bootMs, forwards, hostPorts })
+  } catch (error) {
+    if (machine !== undefined) {
+      machine.stopping = true
+      machine.qemu.kill()
+      await machine.qemu.exited
+    }
+    await host.remove(dir)
+    throw error
+  }
+}
+
+async function awaitReady(
+  { agent, life, kernelLog, console, where, startedAt }: Machine,
+  shell: Shell,
+  {
+    bootTimeoutMs,
+    signal,
+    stage,
+  }: { bootTimeoutMs: number; signal?: AbortSignal; stage(): string },
+): Promise<void> {
+  const tail = () => `${kernelLog.tail()}\n${console.tail()}`
+  try {
+    await waitFor(Promise.all([agent.hello(), shell.ready()]), {
+      timeoutMs: Math.max(1, bootTimeoutMs - (performance.now() - startedAt)),
+      signal: stopSignal(life.signal, signal),
+      onTimeout: () =>
+        new GuestError(`the guest did not come up, it got as far as "${stage()}"`, {
+          ...where,
+          elapsedMs: performance.now() - startedAt,
+          tail: tail(),
+          hint: 'a slow host needs a longer bootTimeout; else look at the kernel lines above',
+        }),
+    })
+  } catch (error) {
+    if (error instanceof DutError && error.tail !== undefined) throw error
+    if (signal?.aborted) throw error
+    throw new GuestError(`the guest did not boot (stage "${stage()}"): ${asError(error).message}`, {
+      tail: tail(),
+      elapsedMs: performance.now() - startedAt,
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,242 @@
+import { createHash } from 'node:crypto'
+import type { Console } from '../console/console.ts'
+import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
+import { shellQuote } from '../console/line.ts'
+import type { Pattern } from '../console/pattern.ts'
+import { Program, type SpawnOptions } from '../console/program.ts'
+import type { CmdOptions, CmdResult, Shell } from '../console/shell.ts'
+import { openTerminal } from '../console/terminal.ts'
+import { GuestError, UsageError } from '../errors.ts'
+import { FORWARD_ADDRESS } from '../qemu/args.ts'
+import type { Forward } from '../qemu/devices.ts'
+import type { Qmp } from '../qemu/qmp.ts'
+import { type Duration, parseDuration } from '../units.ts'
+import { waitFor } from '../wait.ts'
+import type { VmHome } from './home.ts'
+import type { Machine } from './launch.ts'
+import { openSession, type Session } from './session.ts'
+import type { ResolvedSpec } from './spec.ts'
+
+export type VmState = 'running' | 'paused' | 'stopped'
+
+interface VmParts {
+  home: VmHome
+  dir: string
+  spec: ResolvedSpec
+  machine: Machine
+  shell: Shell
+  bootMs: number
+  forwards: readonly Required<Forward>[]
+  hostPorts: readonly number[]
+}
+
+/** How long QEMU gets to end by itself before it is killed. */
+const QUIT_PATIENCE_MS = 2000
+
+/** A running virtual machine. */
+export class Vm implements AsyncDisposable {
+  readonly name: string
+  readonly dut: VmHome
+  readonly spec: ResolvedSpec
+  /** QEMU's process on the DUT. */
+  readonly pid: number
+  /** How it came to be: this version boots every VM. */
+  readonly startedBy = 'cold'
+  /** Milliseconds from QEMU's start to the first answer of the guest's shell. */
+  readonly bootMs: number
+  /** The guest's terminal hvc0, raw: for programs that talk. */
+  readonly console: Console
+  readonly #parts: VmParts
+  #paused = false
+  #sessions = 0
+
+  constructor(parts: VmParts) {
+    const { home, spec, machine, bootMs } = parts
+    this.#parts = parts
+    this.name = spec.name
+    this.dut = home
+    this.spec = spec
+    this.pid = machine.qemu.pid
+    this.bootMs = bootMs
+    this.console = machine.console
+  }
+
+  get state(): VmState {
+    if (this.#machine.life.ended.aborted) return 'stopped'
+    return this.#paused ? 'paused' : 'running'
+  }
+
+  /** What the guest's kernel said since its start. */
+  get kernelLog(): string {
+    return this.#machine.kernelLog.text
+  }
+
+  /** Aborted, with the cause as its reason, when the VM is gone. */
+  get gone(): AbortSignal {
+    return this.#machine.life.ended
+  }
+
+  /**
+   * Types commands into the guest's shell, one after another, each once the one before it was met.
+   *
+   * @param expects what each command is to print, literally or as an expression; `''` expects nothing
+   *   special: the command ends when the shell is back
+   * @param timeouts how long each may take: milliseconds, or strings like `'5s'`; 30 s by default
+   * @throws CommandTimeoutError naming the step that was not met in time; those behind it are not sent
+   * @throws UsageError when the lists differ in length or a value is not what it should be
+   */
+  cmd(
+    commands: string | readonly string[],
+    expects?: Pattern | readonly Pattern[],
+    timeouts?: Duration | readonly Duration[],
+    options?: CmdOptions,
+  ): Promise<CmdResult> {
+    return this.#parts.shell.cmd(commands, expects, timeouts, options)
+  }
+
+  /**
+   * Runs one shell command in a subshell of a bash of the guest's, without a terminal and beside
+   * whatever the console does. Bytes arrive exact, whatever they are and however many.
+   *
+   * @throws CommandTimeoutError when it has not ended in time; it is killed then
+   * @throws CommandFailedError with `check: true`, when its status is not 0
+   */
+  exec(command: string, options?: ExecOptions): Promise<ExecResult> {
+    return exec(this.#machine, command, options)
+  }
+
+  /** A further independent shell in the same guest. */
+  session(name = `session${++this.#sessions}`): Promise<Session> {
+    return openSession(this.#machine, name)
+  }
+
+  /**
+   * Starts an interactive program on a terminal of its own and waits for its prompt, if it has one.
+   *
+   * @throws GuestError when it ends, CommandTimeoutError when its prompt does not come in time
+   */
+  async spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
+    const { agent, where, life } = this.#machine
+    const terminal = openTerminal(agent, command, where)
+    const program = new Program(terminal, command, options, { ...where, life })
+    try {
+      await program.ready(options)
+    } catch (error) {
+      terminal.close()
+      throw error
+    }
+    return program
+  }
+
+  /** A QMP command. @throws QmpError when QEMU refuses it */
+  get qmp(): Qmp['execute'] {
+    return this.#machine.qmp.execute
+  }
+
+  /** QMP's events from now on. */
+  get events(): ReturnType<Qmp['events']> {
+    return this.#machine.qmp.events()
+  }
+
+  /**
+   * Where the host reaches a guest port that a `userNet` forwards.
+   *
+   * @throws UsageError when the port is not forwarded
+   */
+  forward(port: number, protocol: 'tcp' | 'udp' = 'tcp'): { host: string; port: number } {
+    const { forwards, hostPorts } = this.#parts
+    const at = forwards.findIndex((entry) => entry.port === port && entry.protocol === protocol)
+    const hostPort = hostPorts[at]
+    if (hostPort === undefined) {
+      throw new UsageError(`${this.name} does not forward ${protocol} port ${port}`, {
+        hint: `devices: [userNet({ forward: [${port}] })]`,
+      })
+    }
+    return { host: FORWARD_ADDRESS, port: hostPort }
+  }
+
+  /** Writes a file into the guest; checked by its SHA-256. Folders are made as needed. */
+  async copyIn(data: string | Uint8Array, path: string, { mode = 0o644 } = {}): Promise<void> {
+    const file = shellQuote(path)
+    const { stdout } = await this.exec(
+      `mkdir -p -- "$(dirname -- ${file})" && cat > ${file} && chmod ${mode.toString(8)} ${file} && sha256sum < ${file}`,
+      { input: data, check: true },
+    )
+    this.#compare(path, data, stdout)
+  }
+
+  /** Reads a file of the guest; checked by its SHA-256. */
+  async copyOut(path: string): Promise<Uint8Array> {
+    const file = shellQuote(path)
+    const { stdoutBytes } = await this.exec(`cat ${file}`, { check: true })
+    const { stdout } = await this.exec(`sha256sum < ${file}`, { check: true })
+    this.#compare(path, stdoutBytes, stdout)
+    return stdoutBytes
+  }
+
+  /** Stops the virtual CPUs. */
+  async pause(): Promise<void> {
+    await this.#machine.qmp.execute('stop')
+    this.#paused = true
+  }
+
+  async resume(): Promise<void> {
+    await this.#machine.qmp.execute('cont')
+    this.#paused = false
+  }
+
+  /** Asks the guest to power itself off, and waits until it has. */
+  async shutdown({ timeout = '30s' }: { timeout?: Duration } = {}): Promise<void> {
+    this.#machine.stopping = true
+    await this.#machine.qmp.execute('system_powerdown')
+    await waitFor(this.#machine.qemu.exited, {
+      timeoutMs: parseDuration(timeout, 'timeout'),
+      onTimeout: (elapsedMs) =>
+        new GuestError('the guest did not power itself off', {
+          ...this.#machine.where,
+          elapsedMs,
+          tail: this.#machine.kernelLog.tail(),
+          hint: 'vm.stop() ends it whatever the guest does',
+        }),
+    })
+    await this.stop()
+  }
+
+  /** Ends QEMU: in order, or by force where that takes too long. Resolves when nothing is left. */
+  async stop(): Promise<void> {
+    const { qemu, qmp } = this.#machine
+    this.#machine.stopping = true
+    if (!this.gone.aborted) qmp.execute('quit').catch(() => {})
+    await waitFor(qemu.exited, { timeoutMs: QUIT_PATIENCE_MS }).catch(() => this.kill())
+    await this.dut.host.remove(this.#parts.dir)
+  }
+
+  /** Kills QEMU, as a power cut would end the guest. Resolves when the process is gone. */
+  async kill(): Promise<void> {
+    this.#machine.qemu.kill()
+    await this.#machine.qemu.exited
+  }
+
+  /** Rejects what waits on this VM now, because what it leans on broke. */
+  alarm(cause: Error): void {
+    this.#machine.life.alarm(cause)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  get #machine(): Machine {
+    return this.#parts.machine
+  }
+
+  #compare(path: string, data: string | Uint8Array, reported: string): void {
+    const wanted = createHash('sha256').update(data).digest('hex')
+    if (!reported.startsWith(wanted)) {
+      throw new GuestError(`${path} is not the same on both sides: its SHA-256 differs`, {
+        ...this.#machine.where,
+        hint: 'was it written to meanwhile, or is the file system full? (df in the guest)',
+      })
+    }
+  }
+}
