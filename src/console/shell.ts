@@ -1,6 +1,6 @@
 import { Mutex } from 'async-mutex'
 import { GuestError } from '../errors.ts'
-import { stopSignal } from '../scope.ts'
+import { outsideScope, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
@@ -166,7 +166,8 @@ export class Shell {
   /** Ends what a step left running, so that the console is of use again; never rejects. */
   #recover(command: string): void {
     this.#heldBy = command
-    this.#recovery = (async () => {
+    // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
+    this.#recovery = outsideScope(async () => {
       for (const key of ENDING_KEYS) {
         const prompt = this.#mark(isPrompt, { timeoutMs: KEY_PATIENCE_MS })
         this.console.write(key)
@@ -179,7 +180,7 @@ export class Shell {
         this.#heldBy = undefined
         return
       }
-    })().catch(() => {})
+    }).catch(() => {})
   }
 
   /** A console that was given up is of use again if its program has ended since. */

@@ -1,0 +1,122 @@
+import { asError, UsageError } from '../errors.ts'
+import { checkInteger } from '../options.ts'
+import { outsideScope } from '../scope.ts'
+import type { VmSpec } from '../vm/spec.ts'
+import type { Vm } from '../vm/vm.ts'
+import type { Dut } from './dut.ts'
+
+export interface BackendContext {
+  /** Called when the suite's VMs are gone; in the reverse order of registration. */
+  onCleanup(cleanup: () => Promise<void> | void): void
+}
+
+export interface VmContext<B> {
+  dut: Dut
+  /** 0 for the first VM of the DUT. */
+  index: number
+  /** What `backend` returned for the DUT. */
+  backend: B
+}
+
+export interface FleetOptions<B> {
+  /** How many VMs on each DUT; 1 where none is given. */
+  vms?: number | ((dut: Dut) => number)
+  vm?: VmSpec | ((context: VmContext<B>) => VmSpec | Promise<VmSpec>)
+  /** Runs on each DUT before its VMs start: a switch, a testpmd. */
+  backend?: (dut: Dut, context: BackendContext) => B | Promise<B>
+}
+
+/** All VMs of a suite, on all its DUTs. */
+export interface Fleet<B> extends AsyncDisposable {
+  duts: Dut[]
+  /** DUT by DUT, in order. */
+  vms: Vm[]
+  /** One for each DUT. */
+  backends: B[]
+  /** Ends the VMs, then the backends, then the DUTs' folders. Calling it again does nothing more. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a suite's VMs on all its DUTs in parallel: all of them, or none where one fails.
+ *
+ * @throws the error of the VM or backend that failed first; everything else has been stopped then
+ */
+export async function startFleet<B>(
+  duts: readonly Dut[],
+  { vms = 1, vm = {}, backend }: FleetOptions<B>,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Fleet<B>> {
+  const cleanups: (() => Promise<void> | void)[] = []
+  let stopping: Promise<void> | undefined
+  const stop = () => {
+    stopping ??= outsideScope(() => stopAll(duts, cleanups))
+    return stopping
+  }
+  const failure = new AbortController()
+  const abort = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])])
+  let first: Error | undefined
+  const started = await Promise.allSettled(
+    duts.map(async (dut) => {
+      try {
+        const made = (await dut.runBackend(async () =>
+          backend?.(dut, { onCleanup: (cleanup) => void cleanups.push(cleanup) }),
+        )) as B
+        abort.throwIfAborted()
+        const count = typeof vms === 'function' ? vms(dut) : vms
+        checkInteger('vms', count, 0, 1000)
+        const indices = Array.from({ length: count }, (_, index) => index)
+        const specs = await Promise.all(
+          indices.map((index) =>
+            typeof vm === 'function' ? vm({ dut, index, backend: made }) : nameless(vm, count),
+          ),
+        )
+        return { backend: made, vms: await dut.startAll(specs, { signal: abort }) }
+      } catch (error) {
+        first ??= asError(error)
+        failure.abort(error)
+        throw error
+      }
+    }),
+  )
+  if (first !== undefined) {
+    await stop().catch(() => {}) // the first error is the one to tell
+    throw first
+  }
+  const parts = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  return {
+    duts: [...duts],
+    vms: parts.flatMap((part) => part.vms),
+    backends: parts.map((part) => part.backend),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+/** One spec for several VMs cannot name them. */
+function nameless(spec: VmSpec, count: number): VmSpec {
+  if (count > 1 && spec?.name !== undefined) {
+    throw new UsageError(`vm: ${count} VMs cannot all be named ${JSON.stringify(spec.name)}`, {
+      hint: 'give a function: vm: ({ index }) => ({ name: `node${index}` })',
+    })
+  }
+  return spec
+}
+
+async function stopAll(
+  duts: readonly Dut[],
+  cleanups: (() => Promise<void> | void)[],
+): Promise<void> {
+  const errors: unknown[] = []
+  const note = (error: unknown) => void errors.push(error)
+  await Promise.all(duts.map((dut) => dut.stopVms().catch(note)))
+  while (cleanups.length > 0) {
+    try {
+      await cleanups.pop()?.()
+    } catch (error) {
+      note(error)
+    }
+  }
+  await Promise.all(duts.map((dut) => dut.close().catch(note)))
+  if (errors.length > 0) throw errors[0]
+}

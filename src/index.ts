@@ -1,0 +1,31 @@
+export { expect } from 'vitest'
+export type { Console } from './console/console.ts'
+export type { ExecOptions, ExecResult } from './console/exec.ts'
+export type { Pattern } from './console/pattern.ts'
+export type { Program, SpawnOptions } from './console/program.ts'
+export type { CmdOptions, CmdResult } from './console/shell.ts'
+export type { StepResult } from './console/steps.ts'
+export {
+  CommandFailedError,
+  CommandTimeoutError,
+  DutError,
+  GuestError,
+  InfrastructureError,
+  UsageError,
+  VmDiedError,
+} from './errors.ts'
+export { Dut } from './fleet/dut.ts'
+export type { DutFacts } from './fleet/facts.ts'
+export type { BackendContext, Fleet, FleetOptions, VmContext } from './fleet/fleet.ts'
+export { startFleet } from './fleet/fleet.ts'
+export { openRunFolder } from './fleet/run-folder.ts'
+export { localHost } from './host/local.ts'
+export type { Device, Forward, UserNetOptions, VhostUserOptions } from './qemu/devices.ts'
+export { link, raw, userNet, vhostUser } from './qemu/devices.ts'
+export { QmpError } from './qemu/qmp-error.ts'
+export type { DutTestOptions } from './runner/dut-test.ts'
+export { dutTest } from './runner/dut-test.ts'
+export type { Duration, Size } from './units.ts'
+export type { Session } from './vm/session.ts'
+export type { CpuSpec, MemorySpec, VmSpec } from './vm/spec.ts'
+export { Vm } from './vm/vm.ts'

@@ -1,0 +1,62 @@
+import { test as base, expect } from 'vitest'
+import type { Dut } from '../fleet/dut.ts'
+import type { FleetOptions } from '../fleet/fleet.ts'
+import { checkKeys } from '../options.ts'
+import { withScope } from '../scope.ts'
+import { type Duration, parseDuration } from '../units.ts'
+import type { Vm } from '../vm/vm.ts'
+import { Worker } from './worker.ts'
+
+export interface DutTestOptions<B> extends FleetOptions<B> {
+  /** Names of the DUTs to use; all of the configuration where none are given. */
+  duts?: readonly string[]
+  /**
+   * How long a VM may take from its start to its first answer; the configuration's where none is
+   * given. It has nothing to do with any test's own timeout.
+   */
+  bootTimeout?: Duration
+}
+
+const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout']
+
+/**
+ * A Vitest test API whose tests have VMs. Call it at the top level of a spec file: the VMs start
+ * before the file's first hook, all in parallel, and are gone after its last.
+ *
+ * Fixtures: `duts` and `dut`; `vms` (DUT by DUT, in order) and `vm`; `backends` and `backend`. All can
+ * be used in hooks too.
+ *
+ * @throws UsageError for an unknown option
+ */
+export function dutTest<B = undefined>(options: DutTestOptions<B> = {}) {
+  checkKeys('dutTest', options, KEYS)
+  const { bootTimeout, ...rest } = options
+  const bootTimeoutMs =
+    bootTimeout === undefined ? undefined : parseDuration(bootTimeout, 'dutTest: bootTimeout')
+
+  const test = base
+    // Released even where Vitest skips a file fixture's clean-up: when an afterAll throws, or the
+    // file ends while the set-up is still under way.
+    .extend('dutWorker', { scope: 'worker' }, ({}, { onCleanup }) => {
+      const worker = new Worker()
+      onCleanup(() => worker.close())
+      return worker
+    })
+    .extend('dutFleet', { scope: 'file' }, ({ dutWorker }, { onCleanup }) => {
+      const file = expect.getState().testPath ?? 'suite'
+      const suite = dutWorker.suite<B>(file, { ...rest, bootTimeoutMs })
+      onCleanup(() => suite.release())
+      return suite.start()
+    })
+    .extend('duts', { scope: 'file' }, ({ dutFleet }): Dut[] => dutFleet.duts)
+    .extend('dut', { scope: 'file' }, ({ duts }): Dut => duts[0] as Dut)
+    .extend('vms', { scope: 'file' }, ({ dutFleet }): Vm[] => dutFleet.vms)
+    .extend('vm', { scope: 'file' }, ({ vms }): Vm => vms[0] as Vm)
+    .extend('backends', { scope: 'file' }, ({ dutFleet }): B[] => dutFleet.backends)
+    .extend('backend', { scope: 'file' }, ({ backends }): B => backends[0] as B)
+
+  // The set-up has its own deadline: 0 keeps Vitest's out of it.
+  test.beforeAll(({ dutFleet }) => void dutFleet, 0)
+  test.aroundEach((runTest, { signal }) => withScope(signal, runTest))
+  return test
+}

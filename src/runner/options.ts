@@ -1,0 +1,65 @@
+import { UsageError } from '../errors.ts'
+import { checkInteger, checkKeys } from '../options.ts'
+import { type Duration, parseDuration } from '../units.ts'
+
+export interface DutConfig {
+  name: string
+  /** Left out: this machine, the only kind that this version reaches. */
+  host?: string
+}
+
+export interface PluginOptions {
+  /** Where VMs run; one DUT named `dut0`, this machine, where none are given. */
+  duts?: readonly DutConfig[]
+  /** How many VMs of a suite boot at once on a DUT; made from cores and memory where none is given. */
+  concurrency?: number
+  /** For suites that do not set their own; 120 s where none is given. */
+  bootTimeout?: Duration
+  /**
+   * Tear down in order on SIGINT, SIGTERM and SIGHUP in `vitest run`, which Vitest itself does not;
+   * `true` where it is not given.
+   */
+  handleSignals?: boolean
+  /** Print what happened at the end of the run: VMs, their times, annotations; `false` by default. */
+  summary?: boolean
+}
+
+export interface ResolvedPluginOptions extends PluginOptions {
+  duts: readonly DutConfig[]
+  bootTimeoutMs: number
+  handleSignals: boolean
+  summary: boolean
+}
+
+const KEYS = ['duts', 'concurrency', 'bootTimeout', 'handleSignals', 'summary']
+
+/** @throws UsageError naming the option and what to write instead */
+export function resolvePluginOptions(options: PluginOptions): ResolvedPluginOptions {
+  checkKeys('dut()', options, KEYS)
+  const { duts = [{ name: 'dut0' }], concurrency, bootTimeout = '120s' } = options
+  const { handleSignals = true, summary = false } = options
+  if (!Array.isArray(duts) || duts.length === 0) {
+    throw new UsageError('dut(): duts is not a list of DUTs', { hint: `duts: [{ name: 'dut0' }]` })
+  }
+  const names = new Set<string>()
+  for (const [i, config] of duts.entries()) {
+    checkKeys(`dut(): duts[${i}]`, config, ['name', 'host'])
+    if (typeof config.name !== 'string' || !/^[A-Za-z0-9_.-]{1,32}$/.test(config.name)) {
+      throw new UsageError(`dut(): duts[${i}]: ${JSON.stringify(config.name)} is not a name`, {
+        hint: 'up to 32 letters, digits, dots, dashes and underscores',
+      })
+    }
+    if (names.has(config.name)) {
+      throw new UsageError(`dut(): two DUTs are named ${JSON.stringify(config.name)}`)
+    }
+    names.add(config.name)
+    if (config.host !== undefined) {
+      throw new UsageError(`dut(): ${config.name}: this version reaches this machine only`, {
+        hint: 'leave host out',
+      })
+    }
+  }
+  if (concurrency !== undefined) checkInteger('dut(): concurrency', concurrency, 1, 1000)
+  const bootTimeoutMs = parseDuration(bootTimeout, 'dut(): bootTimeout')
+  return { ...options, duts, bootTimeoutMs, handleSignals, summary }
+}

