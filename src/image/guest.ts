@@ -1,9 +1,8 @@
 import { homedir } from 'node:os'
-import { asError, InfrastructureError } from '../errors.ts'
+import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'
-import { withLock } from './lock.ts'
 import { type Recipe, readRecipe } from './recipe.ts'
 import { checkTools } from './tools.ts'
 
@@ -14,18 +13,20 @@ export interface Guest extends Built {
   initrd: string
   /** The read-only root image, for a virtio-blk disk with the serial `vitest-dut-root`. */
   root: string
-  /** The part of the kernel's command line that the guest wants; see {@link GUEST_APPEND}. */
+  /** See {@link GUEST_APPEND}. */
   append: string
   /** sha256 over all that decides what is in it. */
   key: string
 }
 
 /**
- * What the guest wants on its kernel command line, measured under TCG: without checks of hardware
- * that an emulator does not have, and with stage markers and warnings on the serial console. Add
- * `dut.hostname=NAME`.
+ * What the guest wants on its kernel command line; add `dut.hostname=NAME`. Stage markers and
+ * warnings reach the serial console (loglevel 6 costs no more than `quiet`), and what a throw-away
+ * machine does not need is left out: self-tests of ciphers, a random address for the kernel, and
+ * defences against hardware faults, all of which take their time under emulation.
  */
-export const GUEST_APPEND = ['console=ttyS0', 'loglevel=6', 'panic=-1'].join(' ')
+export const GUEST_APPEND =
+  'console=ttyS0 loglevel=6 panic=-1 cryptomgr.notests nokaslr mitigations=off'
 
 export interface EnsureGuestOptions {
   host: Host
@@ -37,78 +38,104 @@ export interface EnsureGuestOptions {
   /** Gets short lines about what is under way; nothing when the guest is already there. */
   onProgress?: (line: string) => void
   signal?: AbortSignal
-  /** For tests: another recipe and another way to build it. */
-  recipe?: Recipe
-  build?: (options: BuildOptions) => Promise<Built>
+  /** Another recipe than the built-in one, with a way to build it. */
+  custom?: { recipe: Recipe; build: (options: BuildOptions) => Promise<Built> }
 }
 
 /**
- * The built-in guest, built first where the host does not have it yet; one process at a time builds,
- * others wait for it. A guest that is there costs some milliseconds and no program is run.
+ * The built-in guest, built first where the host does not have it yet. One process at a time builds
+ * and the others wait for it; a build that was interrupted is never used. A guest that is there costs
+ * some milliseconds, and no program is run for it.
  *
  * @throws InfrastructureError when the host lacks programs for it, or the build fails
  */
 export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
-  const { host, signal, cacheDir = defaultCacheDir(), build = buildGuest } = options
-  const recipe = options.recipe ?? (await readRecipe())
+  const { host, signal, custom, cacheDir = defaultCacheDir() } = options
+  const recipe = custom?.recipe ?? (await readRecipe())
   const parent = `${cacheDir}/guest`
-  const name = recipe.key.slice(0, 16)
-  const dir = `${parent}/${name}`
-  const found = await read(host, dir)
+  const dir = `${parent}/${recipe.key.slice(0, 16)}`
+  const found = await readGuest(host, dir)
   if (found) return found
+
   const progress = startProgress(options.onProgress)
   await host.makeDir(parent)
-  const drafts = async () =>
-    (await host.listDir(parent)).filter((entry) => entry.startsWith(`${name}.draft-`))
-  const onWait = async () => {
-    const pid = (await drafts())[0]?.split('-')[1]
-    progress(`waiting for ${pid ? `process ${pid}` : 'another process'}, which builds it`)
-  }
-  const make = async () => {
-    const made = await read(host, dir)
+  const lock = await takeLock(host, `${dir}.lock`, progress, signal)
+  try {
+    const made = await readGuest(host, dir)
     if (made) return made
-    for (const draft of await drafts()) await host.remove(`${parent}/${draft}`)
-    if (build === buildGuest) await checkTools(host, signal)
-    const draft = `${parent}/${name}.draft-${process.pid}-${crypto.randomUUID().slice(0, 8)}`
-    await host.makeDir(draft)
-    try {
-      const built = await build({ host, recipe, folder: draft, onProgress: progress, signal })
-      await host.writeFile(`${draft}/guest.json`, JSON.stringify({ ...built, key: recipe.key }))
-      await move(host, draft, dir)
-    } catch (error) {
-      await host.remove(draft).catch(() => {}) // the next build sweeps it
-      throw asError(error)
-    }
+    await sweepDrafts(host, dir)
+    if (!custom) await checkTools(host, signal)
+    const build = custom?.build ?? buildGuest
+    await buildInto(dir, build, { host, recipe, onProgress: progress, signal })
     progress('ready')
-    return await read(host, dir)
+  } finally {
+    await lock.release()
   }
-  const guest = await withLock(host, `${dir}.lock`, make, {
-    signal,
-    onWait: () => void onWait().catch(() => {}),
-  })
+  const guest = await readGuest(host, dir)
   if (!guest) throw new InfrastructureError(`the guest in ${dir} is gone again`)
   return guest
 }
 
-function startProgress(onProgress: (line: string) => void = () => {}) {
+type Progress = (text: string) => void
+
+function startProgress(onProgress: Progress = () => {}): Progress {
   const startedAt = performance.now()
-  return (text: string) => {
+  return (text) => {
     onProgress(`guest: ${text} (${formatDuration(performance.now() - startedAt)})`)
   }
 }
 
-// Written last and renamed with its folder, so where it is everything is.
-async function read(host: Host, dir: string): Promise<Guest | undefined> {
-  const content = await host.readFile(`${dir}/guest.json`).catch(() => undefined)
-  if (!content) return undefined
-  const { key, rootFormat, release } = JSON.parse(Buffer.from(content).toString())
-  const [kernel, initrd, root] = ['kernel', 'initrd', 'root'].map((name) => `${dir}/${name}`)
-  return { dir, kernel, initrd, root, rootFormat, release, key, append: GUEST_APPEND } as Guest
+async function takeLock(host: Host, file: string, progress: Progress, signal?: AbortSignal) {
+  const note = `${process.pid}`
+  const lock = await host.lock(file, { wait: false, note, signal })
+  if (lock) return lock
+  const builder = await host.readFile(file).catch(() => '')
+  const pid = Buffer.from(builder).toString().trim()
+  progress(`waiting for ${pid === '' ? 'another process' : `process ${pid}`}, which builds it`)
+  return host.lock(file, { note, signal })
 }
 
-async function move(host: Host, from: string, to: string): Promise<void> {
-  const { exitCode, stderr } = await host.run('mv', ['-T', '--', from, to])
-  if (exitCode !== 0) throw new InfrastructureError(`cannot move ${from} to ${to}: ${stderr}`)
+/** What builds that were killed left behind. Under the lock, so none of them is in use. */
+async function sweepDrafts(host: Host, dir: string): Promise<void> {
+  const [parent, name] = splitPath(dir)
+  for (const entry of await host.listDir(parent)) {
+    if (entry.startsWith(`${name}.draft-`)) await host.remove(`${parent}/${entry}`)
+  }
+}
+
+/** Builds beside the final folder and renames, so that a folder with that name is always whole. */
+async function buildInto(
+  dir: string,
+  build: (options: BuildOptions) => Promise<Built>,
+  options: Omit<BuildOptions, 'folder'>,
+): Promise<void> {
+  const { host, recipe, signal } = options
+  const draft = `${dir}.draft-${crypto.randomUUID().slice(0, 8)}`
+  await host.makeDir(draft)
+  try {
+    const built = await build({ ...options, folder: draft })
+    await host.writeFile(`${draft}/guest.json`, JSON.stringify({ ...built, key: recipe.key }))
+    const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, dir], { signal })
+    if (exitCode !== 0) throw new InfrastructureError(`cannot rename ${draft}: ${stderr}`)
+  } catch (error) {
+    await host.remove(draft).catch(() => {}) // the next build sweeps it
+    throw error
+  }
+}
+
+async function readGuest(host: Host, dir: string): Promise<Guest | undefined> {
+  const content = await host.readFile(`${dir}/guest.json`).catch(() => undefined)
+  if (!content) return undefined
+  const { key, rootFormat, release }: Built & { key: string } = JSON.parse(
+    Buffer.from(content).toString(),
+  )
+  const paths = { kernel: `${dir}/kernel`, initrd: `${dir}/initrd`, root: `${dir}/root` }
+  return { dir, ...paths, rootFormat, release, key, append: GUEST_APPEND }
+}
+
+function splitPath(path: string): [folder: string, name: string] {
+  const slash = path.lastIndexOf('/')
+  return [path.slice(0, slash), path.slice(slash + 1)]
 }
 
 function defaultCacheDir(): string {
