@@ -1,4 +1,4 @@
-import { formatDuration } from './units.ts'
+import { formatDuration } from './format.ts'
 
 /** What every error of this package can carry. All fields are optional but `message`. */
 export interface DutErrorDetails {
@@ -24,12 +24,12 @@ export interface DutErrorDetails {
  */
 export class DutError extends Error {
   override name = 'DutError'
-  readonly vm?: string
-  readonly dut?: string
-  readonly command?: string
-  readonly elapsedMs?: number
-  readonly tail?: string
-  readonly hint?: string
+  declare readonly vm?: string
+  declare readonly dut?: string
+  declare readonly command?: string
+  declare readonly elapsedMs?: number
+  declare readonly tail?: string
+  declare readonly hint?: string
   /** The first line alone, without the tail and the hint. */
   readonly shortMessage: string
 

@@ -1,4 +1,7 @@
 import { UsageError } from './errors.ts'
+import { BYTES } from './format.ts'
+
+export { formatDuration, formatSize } from './format.ts'
 
 /** A time: a number of milliseconds, or a string with a unit such as `'500ms'`, `'5s'`, `'2m'`. */
 export type Duration = number | string
@@ -7,7 +10,6 @@ export type Duration = number | string
 export type Size = string
 
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-const BYTES: Record<string, number> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
 
 // setTimeout fires at once for anything longer (Node: timers, "delay larger than 2147483647").
 const LONGEST_MS = 2 ** 31 - 1
@@ -68,21 +70,4 @@ export function parseSize(value: Size, what = 'a size'): number {
     })
   }
   return bytes
-}
-
-/** A duration for people: `85 ms`, `2.3 s`, `2 m 05 s`. */
-export function formatDuration(ms: number): string {
-  if (ms < 999.5) return `${Math.round(ms)} ms`
-  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`
-  const seconds = Math.round(ms / 1000)
-  return `${Math.floor(seconds / 60)} m ${String(seconds % 60).padStart(2, '0')} s`
-}
-
-/** An amount of memory for people and for QEMU: the largest unit that divides it. */
-export function formatSize(bytes: number): string {
-  for (const unit of ['T', 'G', 'M', 'K']) {
-    const size = BYTES[unit] ?? 1
-    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`
-  }
-  return `${bytes}B`
 }
