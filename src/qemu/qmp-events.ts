@@ -1,0 +1,72 @@
+import type { EventName, QmpEvent } from './qmp-types.ts'
+
+/** Ends by itself when the connection does; leaving a `for await` unsubscribes. */
+export type EventStream<N extends EventName> = AsyncIterableIterator<QmpEvent<N>> & AsyncDisposable
+
+/** Hands events to those who subscribed, and keeps each one for them until they ask for it. */
+export class EventHub {
+  readonly #queues = new Set<Queue>()
+  #ended = false
+
+  publish(event: QmpEvent): void {
+    for (const queue of this.#queues) queue.push(event)
+  }
+
+  end(): void {
+    this.#ended = true
+    for (const queue of this.#queues) queue.end()
+    this.#queues.clear()
+  }
+
+  /** Subscribed when this returns, not when the iteration begins. */
+  subscribe<N extends EventName>(name?: N): EventStream<N> {
+    const queue = new Queue(name)
+    if (this.#ended) queue.end()
+    else this.#queues.add(queue)
+    const leave = async () => {
+      this.#queues.delete(queue)
+      queue.end({ drop: true })
+      return { done: true as const, value: undefined }
+    }
+    const stream: EventStream<N> = {
+      next: () => queue.next() as Promise<IteratorResult<QmpEvent<N>>>,
+      return: leave,
+      [Symbol.asyncIterator]: () => stream,
+      [Symbol.asyncDispose]: async () => void (await leave()),
+    }
+    return stream
+  }
+}
+
+class Queue {
+  readonly #name: string | undefined
+  #events: QmpEvent[] = []
+  #waiting: ((result: IteratorResult<QmpEvent>) => void)[] = []
+  #ended = false
+
+  constructor(name?: string) {
+    this.#name = name
+  }
+
+  push(event: QmpEvent): void {
+    if (this.#name !== undefined && event.event !== this.#name) return
+    const waiting = this.#waiting.shift()
+    if (waiting) waiting({ done: false, value: event })
+    else this.#events.push(event)
+  }
+
+  /** What came before the end can still be read, unless it is dropped. */
+  end({ drop = false } = {}): void {
+    this.#ended = true
+    if (drop) this.#events = []
+    for (const waiting of this.#waiting) waiting({ done: true, value: undefined })
+    this.#waiting = []
+  }
+
+  next(): Promise<IteratorResult<QmpEvent>> {
+    const event = this.#events.shift()
+    if (event) return Promise.resolve({ done: false, value: event })
+    if (this.#ended) return Promise.resolve({ done: true, value: undefined })
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+}
