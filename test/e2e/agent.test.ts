@@ -106,7 +106,7 @@ describe('a command', () => {
   })
 
   test('has no terminal, a process group of its own, and no descriptor but its three', async () => {
-    const found = await text('tty; p=$BASHPID; ps -o pgid= -p $p; echo $p; ls /proc/$p/fd')
+    const found = await text('tty; p=$BASHPID; ps -o pgid= -p $p; echo $p; ls /proc/$p/fd; :')
     const [tty, group, pid, ...fds] = found.split('\n')
     expect(tty).toBe('not a tty')
     expect(group?.trim()).toBe(pid)

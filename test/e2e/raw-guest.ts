@@ -72,9 +72,9 @@ export class RawGuest {
     return self
   }
 
-  /** All that the console has shown. */
+  /** All that the console has shown, as the guest wrote it: QEMU's own terminal adds the \r. */
   get console(): string {
-    return this.#console()
+    return this.#console().replaceAll('\r\n', '\n')
   }
 
   get exited() {

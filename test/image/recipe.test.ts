@@ -1,0 +1,32 @@
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, onTestFinished, test } from 'vitest'
+import { listOf, readRecipe } from '../../src/image/recipe.ts'
+
+const SHIPPED = fileURLToPath(new URL('../../fixtures/guest', import.meta.url))
+
+test('the shipped recipe has its parts, and its lists no comments', async () => {
+  const recipe = await readRecipe()
+  for (const name of ['packages.txt', 'customize.sh', 'bashrc', 'agent/main.c', 'agent/agent.h']) {
+    expect([...recipe.files.keys()]).toContain(name)
+  }
+  const packages = listOf(recipe, 'packages.txt')
+  expect(packages).toContain('dpdk-dev')
+  expect(packages.filter((name) => !/^[a-z0-9][a-z0-9.+-]+$/.test(name))).toEqual([])
+  expect(new Set(packages).size).toBe(packages.length)
+})
+
+test('the key is the same for the same files, and another for any change in one', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'recipe-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  await cp(SHIPPED, folder, { recursive: true })
+  const { key } = await readRecipe()
+  expect((await readRecipe(folder)).key).toBe(key)
+  await writeFile(join(folder, 'bashrc'), '# changed')
+  const changed = (await readRecipe(folder)).key
+  expect(changed).not.toBe(key)
+  await rm(join(folder, 'bashrc'))
+  expect([key, changed]).not.toContain((await readRecipe(folder)).key)
+})
