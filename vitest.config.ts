@@ -27,6 +27,8 @@ export default defineConfig({
       },
       {
         extends: true,
+        plugins: await dutPlugin(),
+        resolve: { alias },
         // Each of these files starts VMs of its own, and the smallest machine has two cores.
         test: {
           name: 'e2e',

@@ -15,11 +15,13 @@ const current = new AsyncLocalStorage<Scope>()
  */
 export async function withScope<T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> {
   const scope: Scope = { signal, cleanups: [] }
-  try {
-    return await current.run(scope, fn)
-  } finally {
-    while (scope.cleanups.length > 0) await scope.cleanups.pop()?.()
-  }
+  const errors: unknown[] = []
+  const note = (error: unknown) => void errors.push(error)
+  const result = await current.run(scope, fn).catch(note)
+  // Each is done although another failed; what failed first is the one to tell.
+  while (scope.cleanups.length > 0) await scope.cleanups.pop()?.().catch(note)
+  if (errors.length > 0) throw errors[0]
+  return result as T
 }
 
 /** The signals given, and the one of the surrounding {@link withScope}, as one. */

@@ -19,7 +19,10 @@ export interface WaitOptions {
 export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): Promise<T> {
   const { timeoutMs, signal, onTimeout } = options
   return new Promise<T>((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason)
+    if (signal?.aborted) {
+      promise.then(undefined, () => {}) // nobody else looks at how it ends
+      return reject(signal.reason)
+    }
     const startedAt = performance.now()
     const aborted = () => settle(() => reject(signal?.reason))
     const timer =

@@ -19,6 +19,8 @@ export interface ConsoleOptions {
 export interface ConsoleListener {
   text(text: string): void
   mark?(mark: Mark): void
+  /** Somebody typed by hand, past the shell protocol. */
+  typed?(data: string | Uint8Array): void
 }
 
 /** How much of the past `text` remembers, in characters. */
@@ -67,6 +69,12 @@ export class Console {
 
   /** Types `data` as it is; end a line with `\n`. */
   write(data: string | Uint8Array): void {
+    for (const listener of [...this.#listeners]) listener.typed?.(data)
+    this.send(data)
+  }
+
+  /** For the shell protocol, which keeps account of what it types itself. */
+  send(data: string | Uint8Array): void {
     this.life.ended.throwIfAborted()
     this.#stream.write(data)
   }

@@ -40,6 +40,9 @@ export interface ProgramContext {
   life?: Lifeline
 }
 
+/** A program that refuses its arguments prints them all, and the reason stands above that. */
+const ENDED_LINES = 200
+
 /** An interactive program that is typed into. */
 export class Program {
   readonly command: string
@@ -114,6 +117,20 @@ export class Program {
     this.console.write('\x03')
   }
 
+  /**
+   * Types the line that ends the program, whatever it is at; resolves with its status.
+   *
+   * @throws CommandTimeoutError when it has not ended in time; `close` ends it by force
+   */
+  async end(line: string, { timeout = '10s' }: { timeout?: Duration } = {}): Promise<number> {
+    this.#closing = true
+    this.console.write(`${line}\n`)
+    return waitFor(this.exited, {
+      timeoutMs: parseDuration(timeout),
+      onTimeout: (elapsedMs) => this.#timeoutError(line, `${this.#name} did not end`, elapsedMs),
+    })
+  }
+
   /** Ends the program and everything on its terminal; resolves when it is gone. */
   async close({ timeout = '10s' }: { timeout?: Duration } = {}): Promise<void> {
     this.#closing = true
@@ -156,7 +173,8 @@ export class Program {
       await waitFor(met.promise, {
         timeoutMs,
         signal: stopSignal(this.console.life.signal, signal),
-        onTimeout: (elapsedMs) => this.#timeoutError(command, awaited, elapsedMs),
+        onTimeout: (elapsedMs) =>
+          this.#timeoutError(command, `${describePattern(awaited)} was not printed`, elapsedMs),
       })
     } catch (error) {
       this.#busyWith = command
@@ -169,8 +187,8 @@ export class Program {
     return { command, expect, output, durationMs: performance.now() - startedAt }
   }
 
-  #timeoutError(command: string, awaited: Pattern, elapsedMs: number): CommandTimeoutError {
-    const what = `${JSON.stringify(command)} in ${this.#name}: ${describePattern(awaited)} was not printed in time`
+  #timeoutError(command: string, missed: string, elapsedMs: number): CommandTimeoutError {
+    const what = `${JSON.stringify(command)} in ${this.#name}: ${missed} in time`
     return new CommandTimeoutError(what, {
       ...this.console.where,
       command,
@@ -184,7 +202,7 @@ export class Program {
     return new Family(`${this.#name} has ended with status ${status}`, {
       ...this.console.where,
       command: this.command,
-      tail: this.console.tail(),
+      tail: this.console.tail(ENDED_LINES),
     })
   }
 

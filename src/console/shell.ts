@@ -46,6 +46,10 @@ export class Shell {
     console.subscribe({
       text: (text) => this.#step?.text(text),
       mark: (mark) => this.#hear(mark),
+      typed: (data) => {
+        const lines = Buffer.from(data).toString().split('\n').length - 1
+        for (let i = 0; i < lines; i++) this.#account.typed()
+      },
     })
   }
 
@@ -110,32 +114,30 @@ export class Shell {
     const { atPrompt } = this.#account
     const lines = atPrompt ? shellLines(command) : [`${command}\n`]
     for (const line of lines.slice(0, -1)) {
-      const more = this.#mark((mark) => mark.kind === 'more')
-      this.console.write(line)
-      await more
+      await this.#ask(line, (mark) => mark.kind === 'more')
     }
     this.#account.typed()
     run.typed(atPrompt)
-    this.console.write(lines.at(-1) ?? '\n')
+    this.console.send(lines.at(-1) ?? '\n')
   }
 
   #probe(): void {
     this.#account.probed()
-    this.console.write(this.console.marks.probeLine())
+    this.console.send(this.console.marks.probeLine())
   }
 
   /** Resolves when the shell has read everything that was typed and waits for a line. */
   async #sync(timeoutMs?: number): Promise<void> {
-    const answer = this.#mark((mark) => mark.kind === 'prompt' && mark.isAnswer, { timeoutMs })
-    this.#probe()
-    await answer
+    this.#account.probed()
+    const isAnswer = (mark: Mark) => mark.kind === 'prompt' && mark.isAnswer
+    await this.#ask(this.console.marks.probeLine(), isAnswer, { timeoutMs })
   }
 
   #hear(mark: Mark): void {
     if (mark.kind === 'banner') {
       this.#account.restart()
       this.#heldBy = undefined
-      this.console.write(setupLine(this.console.marks.secret))
+      this.console.send(setupLine(this.console.marks.secret))
     } else if (mark.kind === 'start') {
       this.#account.start()
     } else if (mark.kind === 'prompt') {
@@ -143,6 +145,14 @@ export class Shell {
     }
     this.#step?.mark(mark)
     for (const listener of [...this.#listeners]) listener(mark)
+  }
+
+  /** Types `data`; the next mark that is wanted. */
+  async #ask(data: string, wanted: (mark: Mark) => boolean, options: { timeoutMs?: number } = {}) {
+    const mark = this.#mark(wanted, options)
+    mark.catch(() => {}) // typing may fail, and then nobody looks at it
+    this.console.send(data)
+    return mark
   }
 
   /** The next mark that is wanted. */
@@ -169,9 +179,7 @@ export class Shell {
     // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
     this.#recovery = outsideScope(async () => {
       for (const key of ENDING_KEYS) {
-        const prompt = this.#mark(isPrompt, { timeoutMs: KEY_PATIENCE_MS })
-        this.console.write(key)
-        const back = await prompt.then(
+        const back = await this.#ask(key, isPrompt, { timeoutMs: KEY_PATIENCE_MS }).then(
           () => true,
           () => false,
         )

@@ -13,6 +13,8 @@ export interface GuestTerminal extends ByteStream {
 }
 
 const ROWS = 50
+/** 128 + SIGHUP: what the guest does to a terminal's programs when it is closed. */
+const HUNG_UP = 129
 const COLUMNS = 1000 // wide enough that nothing wraps
 
 /** @param command for the guest's shell; `''` opens an interactive shell */
@@ -41,7 +43,8 @@ export function openTerminal(
     exited: exited.promise,
     close: () => {
       channel.send('close')
-      channel.forget()
+      channel.forget() // the guest need not answer
+      exited.resolve(HUNG_UP)
     },
   }
 }

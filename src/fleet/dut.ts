@@ -37,11 +37,12 @@ export class Dut implements VmHome, AsyncDisposable {
   readonly dir: string
   readonly #options: DutOptions
   readonly #links: Links
-  readonly #vms = new Set<Vm>()
+  /** Each VM's number here, which its default name and its Ethernet addresses are made from. */
+  readonly #vms = new Map<Vm, number>()
+  readonly #taken = new Set<number>()
   readonly #programs = new Set<Program>()
   readonly #macByte = Math.floor(Math.random() * 256)
   #guest: Promise<Guest> | undefined
-  #started = 0
   /** While the suite's backend starts: what it spawns, the VMs lean on. */
   #inBackend = false
 
@@ -56,7 +57,7 @@ export class Dut implements VmHome, AsyncDisposable {
 
   /** The VMs that run here for this suite. */
   get vms(): Vm[] {
-    return [...this.#vms]
+    return [...this.#vms.keys()]
   }
 
   /**
@@ -95,26 +96,31 @@ export class Dut implements VmHome, AsyncDisposable {
 
   /** Starts further VMs in parallel: all of them, or none where one fails. */
   async startAll(specs: readonly VmSpec[], options: { signal?: AbortSignal } = {}): Promise<Vm[]> {
-    const first = this.#started
-    this.#started += specs.length
-    const resolved = specs.map((spec, i) => resolveSpec(spec, first + i))
-    this.#checkNames(resolved.map(({ name }) => name))
-    const { bootTimeoutMs, concurrency, onProgress } = this.#options
-    const vms = await startAll(resolved, {
-      ...{ concurrency, onProgress, signal: options.signal, dut: this.name },
-      start: (spec, i, callbacks) =>
-        startVm(this.#site, spec, { index: first + i, bootTimeoutMs, ...callbacks }),
-    })
-    for (const vm of vms) {
-      this.#vms.add(vm)
-      defer(() => this.stop(vm))
+    const numbers = this.#takeNumbers(specs.length)
+    try {
+      const resolved = specs.map((spec, i) => resolveSpec(spec, numbers[i] as number))
+      this.#checkNames(resolved.map(({ name }) => name))
+      const { bootTimeoutMs, concurrency, onProgress } = this.#options
+      const vms = await startAll(resolved, {
+        ...{ concurrency, onProgress, signal: options.signal, dut: this.name },
+        start: (spec, i, callbacks) =>
+          startVm(this.#site, spec, { index: numbers[i] as number, bootTimeoutMs, ...callbacks }),
+      })
+      for (const [i, vm] of vms.entries()) {
+        this.#vms.set(vm, numbers[i] as number)
+        defer(() => this.stop(vm))
+      }
+      return vms
+    } catch (error) {
+      for (const number of numbers) this.#taken.delete(number)
+      throw error
     }
-    return vms
   }
 
   /** Stops a VM of this DUT and forgets it. */
   async stop(vm: Vm): Promise<void> {
     await vm.stop()
+    this.#taken.delete(this.#vms.get(vm) ?? -1)
     this.#vms.delete(vm)
   }
 
@@ -191,7 +197,7 @@ export class Dut implements VmHome, AsyncDisposable {
   #leanOn(program: Program): void {
     const dead = (cause: unknown) => {
       if (program.closing) return
-      for (const vm of this.#vms) {
+      for (const vm of this.vms) {
         vm.alarm(
           new InfrastructureError(`the backend that ${vm.name} leans on is gone`, {
             ...{ dut: this.name, command: program.command, cause: asError(cause) },
@@ -201,6 +207,14 @@ export class Dut implements VmHome, AsyncDisposable {
       }
     }
     program.exited.then((status) => dead(new Error(`it ended with status ${status}`)), dead)
+  }
+
+  /** The lowest numbers that no VM here has. */
+  #takeNumbers(count: number): number[] {
+    const numbers: number[] = []
+    for (let n = 0; numbers.length < count; n++) if (!this.#taken.has(n)) numbers.push(n)
+    for (const n of numbers) this.#taken.add(n)
+    return numbers
   }
 
   #checkNames(names: readonly string[]): void {

@@ -1,5 +1,6 @@
 import { parseSize, type Size } from '../units.ts'
 import type { Device, Property } from './devices.ts'
+import { segmentNetdevOption } from './segment.ts'
 
 /** Everything that shapes one QEMU's argument list. Paths are the DUT's. */
 export interface MachineShape {
@@ -112,9 +113,7 @@ function nicBackend(
 ): { backend: string[]; properties: Record<string, Property> } {
   const id = `net${index}`
   if (device.kind === 'link') {
-    const path = optionValue(segment ?? '')
-    const netdev = `stream,id=${id},server=off,addr.type=unix,addr.path=${path}`
-    return { backend: ['-netdev', netdev], properties: {} }
+    return { backend: ['-netdev', segmentNetdevOption(id, segment ?? '')], properties: {} }
   }
   if (device.kind === 'user-net') {
     const forwards = device.forwards.map(

@@ -30,7 +30,8 @@ export class KernelLog {
       if (whole === 0) return
       const lines = line.slice(0, whole)
       line = line.slice(whole)
-      for (const [, stage] of lines.matchAll(STAGE)) if (stage) listener.stage(stage)
+      for (const [, stage] of lines.matchAll(STAGE))
+        if (stage) listener.stage(stage === 'ready' ? 'shell' : stage)
       const panic = PANIC.exec(lines)
       if (panic && !this.#panicked) {
         this.#panicked = true

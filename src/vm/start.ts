@@ -16,7 +16,7 @@ export interface StartOptions {
   /** From QEMU's start to the first answer of the guest's shell; waiting for locks is not in it. */
   bootTimeoutMs: number
   signal?: AbortSignal
-  /** Called as each stage of the boot begins: `qemu`, `kernel`, `modules`, `root`, `ready`. */
+  /** Called as each stage of the boot begins: `qemu`, `kernel`, `modules`, `root`, `shell`, `ready`. */
   onStage?: (stage: string) => void
 }
 

@@ -188,7 +188,7 @@ export class Vm implements AsyncDisposable {
   /** Asks the guest to power itself off, and waits until it has. */
   async shutdown({ timeout = '30s' }: { timeout?: Duration } = {}): Promise<void> {
     this.#machine.stopping = true
-    await this.#machine.qmp.execute('system_powerdown')
+    await this.exec('poweroff').catch(() => {}) // its own end may come before its answer
     await waitFor(this.#machine.qemu.exited, {
       timeoutMs: parseDuration(timeout, 'timeout'),
       onTimeout: (elapsedMs) =>
