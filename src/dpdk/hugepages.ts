@@ -1,0 +1,135 @@
+import { InfrastructureError, UsageError } from '../errors.ts'
+import { checkInteger, checkKeys } from '../options.ts'
+import { defer } from '../scope.ts'
+import { formatSize } from '../units.ts'
+import { isVm, type Target, targetError } from './target.ts'
+
+export interface HugepageOptions {
+  /** `'2M'` by default. */
+  size?: '2M' | '1G'
+  /** Only from this NUMA node. */
+  node?: number
+}
+
+export interface Hugepages extends AsyncDisposable {
+  /** How many were added. */
+  readonly pages: number
+  readonly size: '2M' | '1G'
+  /** Of this size (and node): how many there are and how many are free, with those added. */
+  readonly total: number
+  readonly free: number
+  /** Takes as many away again, so that others who added some meanwhile keep theirs. */
+  restore(): Promise<void>
+}
+
+const KILOBYTES = { '2M': 2048, '1G': 1_048_576 }
+const ANSWER = /^pages (\d+) (\d+) (\d+) (\d+)$/m
+
+/**
+ * Adds huge pages to those that a guest or a DUT has, and looks what the kernel really gave. A DUT
+ * has its old number again when the test that called is over, or else the suite, however that ends.
+ *
+ * @throws GuestError in a guest and InfrastructureError on a DUT when the kernel gave fewer; none of
+ *   them is kept then
+ * @throws UsageError for a bad number, size or node
+ */
+export async function reserveHugepages(
+  target: Target,
+  pages: number,
+  options: HugepageOptions = {},
+): Promise<Hugepages> {
+  checkKeys('reserveHugepages', options, ['size', 'node'])
+  checkInteger('reserveHugepages: pages', pages, 1, 1 << 24)
+  const { size = '2M', node } = options
+  if (!(size in KILOBYTES)) {
+    throw new UsageError(`reserveHugepages: size: ${JSON.stringify(size)} is unknown`, {
+      hint: `'2M' or '1G'`,
+    })
+  }
+  if (node !== undefined) checkInteger('reserveHugepages: node', node, 0, 1023)
+  const where = node === undefined ? '/sys/kernel/mm' : `/sys/devices/system/node/node${node}`
+  const folder = `${where}/hugepages/hugepages-${KILOBYTES[size]}kB`
+
+  const { printed, release } = await hold(target, folder, pages)
+  const answer = ANSWER.exec(printed)
+  const [before = 0, total = 0, free = 0, available = 0] = (answer ?? []).slice(1).map(Number)
+  if (answer === null || total < before + pages) {
+    await release()
+    const what = `${pages} huge pages of ${size}${node === undefined ? '' : ` on node ${node}`}`
+    throw targetError(target, `${what} were asked for, the kernel gave ${total - before}`, {
+      ...(answer === null && { tail: printed }),
+      hint: answer
+        ? `${formatSize(available * 1024)} of memory were available, and ${free} such pages free: ` +
+          'ask for fewer, add memory, or reserve them at boot, before memory is in pieces'
+        : 'is there such a size, and such a node? See /sys/kernel/mm/hugepages',
+    })
+  }
+  return { pages, size, total, free, restore: release, [Symbol.asyncDispose]: release }
+}
+
+interface Held {
+  printed: string
+  release(): Promise<void>
+}
+
+async function hold(target: Target, folder: string, pages: number): Promise<Held> {
+  const add = `${changer(folder)}
+change ${pages}
+read -r free <free_hugepages
+while read -r name available _; do [ "$name" = MemAvailable: ] && break; done </proc/meminfo
+echo "pages $before $total $free $available"`
+  if (isVm(target)) {
+    const { stdout } = await target.exec(add, { timeout: '120s' })
+    const [before = 0, total = 0] = (ANSWER.exec(stdout) ?? []).slice(1).map(Number)
+    let added = total - before
+    const release = async () => {
+      if (added === 0 || target.gone.aborted) return
+      const script = `${changer(folder)}\nchange -${added}`
+      added = 0
+      await target.exec(script, { check: true })
+    }
+    return { printed: stdout, release }
+  }
+  // The holder lives until it is asked to end, or the suite or this very process ends. Its child sees
+  // that by the end of a pipe, so that the pages go back even after a kill -9.
+  const holder = `${add}
+exec 3> >(
+  exec >/dev/null 2>&1
+  trap '' HUP INT TERM
+  read -r
+  change $((before - total))
+)
+read -r
+exec 3>&-
+wait $!`
+  try {
+    const program = await target.spawn(['bash', '-c', holder], { prompt: ANSWER, timeout: '120s' })
+    const release = async () => {
+      if (!program.console.life.ended.aborted) await program.end('')
+    }
+    defer(release)
+    return { printed: program.console.text, release }
+  } catch (error) {
+    if (!(error instanceof InfrastructureError)) throw error
+    return { printed: error.tail ?? '', release: async () => {} }
+  }
+}
+
+/** Changes the number of pages by so many, while nobody else does (flock(2) works in sysfs too). */
+function changer(folder: string): string {
+  return `
+cd ${folder} || exit
+change() {
+  exec 9<. && flock 9
+  read -r before <nr_hugepages
+  wanted=$((before + $1 > 0 ? before + $1 : 0))
+  echo $wanted >nr_hugepages
+  read -r total <nr_hugepages
+  if ((total < wanted)); then
+    echo 1 >/proc/sys/vm/compact_memory
+    echo $wanted >nr_hugepages
+    read -r total <nr_hugepages
+  fi
+  exec 9<&-
+}`
+}

@@ -1,0 +1,7 @@
+export { type HugepageOptions, type Hugepages, reserveHugepages } from './hugepages.ts'
+export { bindDriver, type Nic, nics } from './nics.ts'
+export type { TestpmdOptions } from './options.ts'
+export type { ForwardCounters, ForwardStats, PortInfo, PortStats } from './stats.ts'
+export { type VhostPort, type VhostSwitch, type VhostSwitchOptions, vhostSwitch } from './switch.ts'
+export type { Target } from './target.ts'
+export { type ForwardMode, Testpmd, type TestpmdCmdOptions, testpmd } from './testpmd.ts'

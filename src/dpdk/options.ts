@@ -1,0 +1,136 @@
+import { UsageError } from '../errors.ts'
+import { checkInteger, checkKeys } from '../options.ts'
+import type { Duration } from '../units.ts'
+
+export interface TestpmdOptions {
+  /**
+   * PCI addresses of the NICs to use, or `'bound'`: all that a userspace driver holds. In a VM
+   * `'bound'` where no `vdevs` are given, else none.
+   */
+  ports?: 'bound' | readonly string[]
+  /** Software devices, e.g. `['net_vhost0,iface=/run/x/s0', 'net_null0']`. */
+  vdevs?: readonly string[]
+  /** How many cores forward, 1 by default; one more thread reads the prompt. None is pinned. */
+  cores?: number
+  /** EAL's `--lcores`, for those who pin, e.g. `'0@0,1@1'`; `cores` says how many forward. */
+  lcores?: string
+  /** MiB; 128 by default, 64 in huge pages. */
+  memory?: number
+  /**
+   * `'auto'` (default): exactly where NICs are used, because a NIC needs them and a software device
+   * does not. A VM is given the missing pages; on a DUT `reserveHugepages` has to be called before.
+   */
+  hugepages?: boolean | 'auto'
+  /** Packet buffers in all; 4096 by default. */
+  mbufs?: number
+  /** Name that EAL's files share; a unique one by default. */
+  filePrefix?: string
+  /** Niceness from 0 (default) to 19: how far it stands back behind other programs. */
+  nice?: number
+  /** Further arguments for EAL, before the `--`. */
+  eal?: readonly string[]
+  /** Further arguments for testpmd, behind the `--`. */
+  args?: readonly string[]
+  /** The program; `dpdk-testpmd` by default. */
+  program?: string
+  /** Until the first prompt; 30 s by default. */
+  timeout?: Duration
+}
+
+const KEYS = [
+  ...['ports', 'vdevs', 'cores', 'lcores', 'memory', 'hugepages', 'mbufs', 'filePrefix', 'nice'],
+  ...['eal', 'args', 'program', 'timeout'],
+]
+
+export type ResolvedTestpmd = Required<Omit<TestpmdOptions, 'lcores' | 'hugepages'>> & {
+  lcores?: string
+  hugepages: boolean
+}
+
+const PCI_ADDRESS = /^[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i
+
+/** @throws UsageError naming the option and what to write instead */
+export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): ResolvedTestpmd {
+  checkKeys('testpmd', options, KEYS)
+  const { vdevs = [], eal = [], args = [], hugepages = 'auto', lcores } = options
+  for (const [key, list] of Object.entries({ vdevs, eal, args })) {
+    if (!Array.isArray(list) || list.some((item) => typeof item !== 'string' || item === '')) {
+      throw new UsageError(`testpmd: ${key} is not a list of strings`)
+    }
+  }
+  const { ports = where === 'vm' && vdevs.length === 0 ? 'bound' : [] } = options
+  checkPorts(ports)
+  if (ports.length === 0 && vdevs.length === 0 && eal.length === 0) {
+    throw new UsageError('testpmd: it is given no port', {
+      hint: `vdevs: ['net_null0'], or ports: ['0000:03:00.0']`,
+    })
+  }
+  if (![true, false, 'auto'].includes(hugepages)) {
+    throw new UsageError(`testpmd: hugepages: ${JSON.stringify(hugepages)} is unknown`, {
+      hint: `true, false or 'auto'`,
+    })
+  }
+  const inHugepages = hugepages === 'auto' ? ports.length > 0 : hugepages
+  const { filePrefix = `dut-${crypto.randomUUID().slice(0, 8)}`, program = 'dpdk-testpmd' } =
+    options
+  if (!/^[\w-]{1,32}$/.test(filePrefix)) {
+    throw new UsageError(`testpmd: filePrefix: ${JSON.stringify(filePrefix)} cannot be used`, {
+      hint: 'up to 32 letters, digits, dashes and underscores',
+    })
+  }
+  return {
+    ...{ ports, vdevs, eal, args, filePrefix, program, hugepages: inHugepages },
+    ...(lcores === undefined ? {} : { lcores }),
+    cores: checkInteger('testpmd: cores', options.cores ?? 1, 1, 127),
+    memory: checkInteger(
+      'testpmd: memory',
+      options.memory ?? (inHugepages ? 64 : 128),
+      16,
+      1 << 20,
+    ),
+    mbufs: checkInteger('testpmd: mbufs', options.mbufs ?? 4096, 1024, 1 << 24),
+    nice: checkInteger('testpmd: nice', options.nice ?? 0, 0, 19),
+    timeout: options.timeout ?? '30s',
+  }
+}
+
+function checkPorts(ports: 'bound' | readonly string[]): void {
+  const wrong =
+    ports !== 'bound' &&
+    (!Array.isArray(ports) ||
+      ports.some((pci) => typeof pci !== 'string' || !PCI_ADDRESS.test(pci)))
+  if (!wrong) return
+  throw new UsageError(`testpmd: ports: ${JSON.stringify(ports)} are not PCI addresses`, {
+    hint: `ports: ['0000:00:03.0'], or 'bound' for all that are bound to a userspace driver`,
+  })
+}
+
+/**
+ * The program and its arguments.
+ *
+ * @param cpus the CPUs that it may use, as `Cpus_allowed_list` of proc(5) has them, e.g. `0-3,8`
+ */
+export function testpmdCommand(
+  { ports, vdevs, cores, lcores, memory, hugepages, mbufs, ...options }: ResolvedTestpmd,
+  cpus: string,
+): string[] {
+  // Each thread may run on any CPU: pinned to one that a guest or another program keeps busy, a
+  // thread that polls would wait for it while others are free.
+  const anywhere = Array.from({ length: cores + 1 }, (_, i) => `${i}@(${cpus})`).join(',')
+  const { nice, program, filePrefix, eal, args } = options
+  return [
+    ...(nice > 0 ? ['nice', '-n', String(nice)] : []),
+    program,
+    ...['--lcores', lcores ?? anywhere, '--no-telemetry', `--file-prefix=${filePrefix}`],
+    // Nothing is to be left in the file system, however it ends.
+    ...(hugepages ? ['--in-memory'] : ['--no-huge', '-m', String(memory), '--no-shconf']),
+    ...(ports === 'bound'
+      ? []
+      : ports.length === 0
+        ? ['--no-pci']
+        : ports.flatMap((p) => ['-a', p])),
+    ...vdevs.flatMap((vdev) => ['--vdev', vdev]),
+    ...eal,
+    ...['--', '-i', `--nb-cores=${cores}`, `--total-num-mbufs=${mbufs}`, ...args],
+  ]
+}
