@@ -19,16 +19,22 @@ export function checkKeys(what: string, options: object, known: readonly string[
   }
 }
 
-/** The known word that takes the fewest edits, if it is near enough to be what was meant. */
+/** The known word that begins with this one, or else takes the fewest edits and is near enough. */
 export function nearestTo(word: string, known: readonly string[]): string | undefined {
   const ranked = known
     .map((candidate) => ({
       candidate,
-      edits: distance(word.toLowerCase(), candidate.toLowerCase()),
+      edits: isShort(word.toLowerCase(), candidate.toLowerCase())
+        ? 0
+        : distance(word.toLowerCase(), candidate.toLowerCase()),
     }))
     .sort((a, b) => a.edits - b.edits)
   const best = ranked[0]
   return best && best.edits <= Math.max(2, word.length / 3) ? best.candidate : undefined
+}
+
+function isShort(word: string, candidate: string): boolean {
+  return word.length >= 3 && candidate.startsWith(word)
 }
 
 /** Levenshtein's distance: single-character insertions, deletions and replacements. */
@@ -50,7 +56,7 @@ export function checkInteger(what: string, value: unknown, min: number, max: num
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) {
     return value
   }
-  throw new UsageError(`${what}: ${JSON.stringify(value)} is not a whole number`, {
-    hint: `give a number from ${min} to ${max}`,
-  })
+  throw new UsageError(
+    `${what}: ${JSON.stringify(value)} is not a whole number from ${min} to ${max}`,
+  )
 }

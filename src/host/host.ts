@@ -13,7 +13,7 @@ export interface RunOptions {
   env?: Record<string, string>
   /** What the program reads; its standard input is empty otherwise. */
   input?: string | Uint8Array
-  /** Kills the program; the call then rejects with the signal's reason. */
+  /** Ends the program and its children; the call then rejects with the signal's reason. */
   signal?: AbortSignal
   /** Called with each piece of output, both streams, as it comes. */
   onOutput?: (text: string) => void
@@ -44,6 +44,9 @@ export interface PtyOptions {
   rows?: number
 }
 
+/** Bytes in the path of a unix socket: sun_path in unix(7), less its end. */
+export const LONGEST_SOCKET_PATH = 107
+
 /** A unix socket of the host that waits for its one peer. */
 export interface Listener {
   /** Resolves with the peer's stream; rejects when closed before one came. */
@@ -73,6 +76,20 @@ export interface PortQuestion {
   protocol: 'tcp' | 'udp'
 }
 
+/** What is known of a file without opening it. */
+export interface FileFacts {
+  /** Bytes. */
+  size: number
+  mtimeMs: number
+  /** Permission bits. */
+  mode: number
+  uid: number
+  gid: number
+  /** Whether we may open it for reading, for writing. */
+  readable: boolean
+  writable: boolean
+}
+
 /**
  * A machine that VMs run on. Everything that touches a DUT goes through here, so that nothing above
  * knows whether the DUT is this machine. No program outlives the process that holds the `Host`: each
@@ -84,7 +101,7 @@ export interface Host {
   /**
    * Runs a program to its end, never through a shell. Resolves whatever its exit status.
    *
-   * @throws InfrastructureError when the program is missing
+   * @throws InfrastructureError when the program is missing or cannot be started
    */
   run(file: string, args: readonly string[], options?: RunOptions): Promise<RunResult>
   /** Starts a program on a terminal of its own. */
@@ -94,11 +111,19 @@ export interface Host {
   writeFile(path: string, data: string | Uint8Array, mode?: number): Promise<void>
   /** Makes the folder and those above it; `mode` applies to the last one. */
   makeDir(path: string, mode?: number): Promise<void>
+  /** Undefined where there is nothing; links are followed. */
+  fileFacts(path: string): Promise<FileFacts | undefined>
+  /** Full path of a program, looked for in PATH; undefined where there is none. */
+  findProgram(file: string): Promise<string | undefined>
   /** Names in the folder; empty where there is none. */
   listDir(path: string): Promise<string[]>
   /** Removes a file or a folder and all in it; nothing happens where there is none. */
   remove(path: string): Promise<void>
-  /** Waits at a unix socket for one peer. The path is at most 107 bytes (sun_path in unix(7)). */
+  /**
+   * Waits at a unix socket for one peer.
+   *
+   * @throws InfrastructureError when the path is longer than {@link LONGEST_SOCKET_PATH}
+   */
   listen(path: string): Promise<Listener>
   /**
    * Takes the lock of flock(2) on a file, which is made where there is none, or on a folder. Each

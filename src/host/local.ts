@@ -1,12 +1,13 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
-import type { Exit, Host, Listener, RunOptions, RunResult } from './host.ts'
+import { InfrastructureError } from '../errors.ts'
+import { fileFacts, findProgram } from './facts.ts'
+import { type Host, type Listener, LONGEST_SOCKET_PATH } from './host.ts'
 import { lock } from './lock.ts'
-import { missing } from './missing.ts'
 import { portFree } from './port-free.ts'
 import { openPty } from './pty.ts'
+import { run } from './run.ts'
 
 /** This machine. */
 export function localHost(): Host {
@@ -17,6 +18,8 @@ export function localHost(): Host {
     readFile: (path) => readFile(path),
     writeFile: atomicWrite,
     makeDir: async (path, mode) => void (await mkdir(path, { recursive: true, mode })),
+    fileFacts,
+    findProgram,
     listDir: (path) => readdir(path).catch(orEmpty),
     remove: (path) => rm(path, { recursive: true, force: true }),
     listen,
@@ -25,44 +28,15 @@ export function localHost(): Host {
   }
 }
 
-async function run(
-  file: string,
-  args: readonly string[],
-  { cwd, env, input, signal, onOutput }: RunOptions = {},
-): Promise<RunResult> {
-  // execa takes 100 ms to load, which a worker that only drives consoles need not pay at its start.
-  const { execa } = await import('execa')
-  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(env === undefined ? {} : { env }),
-    ...(signal === undefined ? {} : { cancelSignal: signal }),
-    input: input ?? '',
-    reject: false,
-    stripFinalNewline: false,
-    forceKillAfterDelay: 1000,
-  })
-  if (onOutput) {
-    child.stdout.on('data', (chunk) => onOutput(String(chunk)))
-    child.stderr.on('data', (chunk) => onOutput(String(chunk)))
-  }
-  const result = await child
-  signal?.throwIfAborted()
-  if (isMissing(result, file)) throw missing(file)
-  const ended: Exit = result.signal
-    ? { exitCode: 128 + constants.signals[result.signal], signal: result.signal }
-    : { exitCode: result.exitCode ?? 1 }
-  return { ...ended, stdout: result.stdout, stderr: result.stderr }
-}
-
-// setpriv says so itself, with the status that a shell would give.
-function isMissing({ exitCode, stderr }: { exitCode?: number; stderr: string }, file: string) {
-  return exitCode === 127 && stderr.startsWith(`setpriv: failed to execute ${file}`)
-}
-
 async function atomicWrite(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
   const draft = `${path}.${process.pid}.${crypto.randomUUID().slice(0, 8)}`
-  await writeFile(draft, data, { mode, flag: 'wx' })
-  await rename(draft, path)
+  try {
+    await writeFile(draft, data, { mode, flag: 'wx' })
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error
+  }
 }
 
 function orEmpty(error: NodeJS.ErrnoException): string[] {
@@ -70,7 +44,16 @@ function orEmpty(error: NodeJS.ErrnoException): string[] {
   throw error
 }
 
-function listen(path: string): Promise<Listener> {
+async function listen(path: string): Promise<Listener> {
+  const { length } = Buffer.from(path)
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new InfrastructureError(
+      `${path} is too long for a unix socket: ${length} bytes, the most is ${LONGEST_SOCKET_PATH}`,
+      {
+        hint: 'shorten the names in it, or set VITEST_DUT_RUN_DIR to a folder with a shorter path',
+      },
+    )
+  }
   const server = createServer()
   const connection = new Promise<Duplex>((resolve, reject) => {
     server.once('connection', (socket) => {

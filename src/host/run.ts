@@ -1,0 +1,72 @@
+import { constants } from 'node:os'
+import { InfrastructureError } from '../errors.ts'
+import { waitFor } from '../wait.ts'
+import type { Exit, RunOptions, RunResult } from './host.ts'
+import { missing } from './missing.ts'
+
+/** How long a program may take to end in order before it is killed. */
+const GRACE_MS = 1000
+
+/** See `Host.run`. */
+export async function run(
+  file: string,
+  args: readonly string[],
+  { cwd, env, input, signal, onOutput }: RunOptions = {},
+): Promise<RunResult> {
+  // execa takes 100 ms to load, which a worker that only drives consoles need not pay at its start.
+  const { execa } = await import('execa')
+  signal?.throwIfAborted()
+  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(env === undefined ? {} : { env }),
+    input: input ?? '',
+    reject: false,
+    stripFinalNewline: false,
+    // A process group of its own: a child that outlived the program would keep its output open, and
+    // Ctrl-C must not reach what a teardown runs.
+    detached: true,
+  })
+  if (onOutput) {
+    child.stdout.on('data', (chunk) => onOutput(String(chunk)))
+    child.stderr.on('data', (chunk) => onOutput(String(chunk)))
+  }
+  const exited = new Promise<void>((resolve) =>
+    child.nodeChildProcess.once('exit', () => resolve()),
+  )
+  const result = await waitFor(child, { signal }).catch(async (error) => {
+    if (child.pid !== undefined) await endGroup(child.pid, exited)
+    child.stdout.destroy()
+    child.stderr.destroy()
+    throw error
+  })
+  if (result.exitCode === undefined && result.signal === undefined) {
+    if (result.code === 'ENOENT' && cwd === undefined) throw missing('setpriv')
+    throw new InfrastructureError(`${file} could not be started: ${result.originalMessage}`, {
+      command: file,
+      cause: result.cause,
+    })
+  }
+  if (isMissing(result, file)) throw missing(file)
+  const ended: Exit = result.signal
+    ? { exitCode: 128 + constants.signals[result.signal], signal: result.signal }
+    : { exitCode: result.exitCode ?? 1 }
+  return { ...ended, stdout: result.stdout, stderr: result.stderr }
+}
+
+async function endGroup(leader: number, exited: Promise<void>): Promise<void> {
+  signalGroup(leader, 'SIGTERM')
+  await waitFor(exited, { timeoutMs: GRACE_MS }).catch(() => {})
+  signalGroup(leader, 'SIGKILL')
+  await exited
+}
+
+function signalGroup(leader: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-leader, signal)
+  } catch {} // nobody is left in it
+}
+
+// setpriv says so itself, with the status that a shell would give and words of the user's language.
+function isMissing({ exitCode, stderr }: { exitCode?: number; stderr: string }, file: string) {
+  return exitCode === 127 && stderr.startsWith('setpriv: ') && stderr.includes(file)
+}

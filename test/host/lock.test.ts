@@ -1,0 +1,154 @@
+import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { InfrastructureError } from '../../src/errors.ts'
+import { localHost } from '../../src/host/local.ts'
+import { startProcess } from '../lease/process.ts'
+
+const host = localHost()
+let dir = ''
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'lock-'))
+})
+afterAll(() => rm(dir, { recursive: true }))
+
+let files = 0
+const fresh = () => join(dir, `file-${files++}`)
+const tryLock = (path: string) => host.lock(path, { wait: false })
+
+describe('a lock', () => {
+  test('is held by one at a time, also within a process, and handed on', async () => {
+    const path = fresh()
+    const first = await host.lock(path)
+    expect(await tryLock(path)).toBeUndefined()
+    let got = false
+    const second = host.lock(path).then((lock) => {
+      got = true
+      return lock
+    })
+    expect(await tryLock(path)).toBeUndefined()
+    expect(got).toBe(false)
+    await first.release()
+    const lock = await second
+    expect(await tryLock(path)).toBeUndefined()
+    await lock.release()
+    await (await tryLock(path))?.release()
+  })
+
+  test('counts right among many, and nobody is in twice', async () => {
+    const path = fresh()
+    let inside = 0
+    let most = 0
+    await Promise.all(
+      Array.from({ length: 10 }, async () => {
+        const lock = await host.lock(path)
+        most = Math.max(most, ++inside)
+        await new Promise(setImmediate)
+        inside -= 1
+        await lock.release()
+      }),
+    )
+    expect(most).toBe(1)
+  })
+
+  test('released twice does not let go of somebody else’s', async () => {
+    const path = fresh()
+    const first = await host.lock(path)
+    await first.release()
+    const second = await host.lock(path)
+    await first.release()
+    expect(await tryLock(path)).toBeUndefined()
+    await second.release()
+  })
+
+  test('keeps a note in the file while it is held', async () => {
+    const path = fresh()
+    await writeFile(path, 'something longer of an owner that was killed')
+    const lock = await host.lock(path, { note: 'held by me' })
+    expect(await readFile(path, 'utf8')).toBe('held by me')
+    await lock.release()
+    expect(await readFile(path, 'utf8')).toBe('')
+  })
+
+  test('makes a file that every user can lock, and never removes it', async () => {
+    const path = fresh()
+    const before = process.umask(0o077)
+    const lock = await host.lock(path).finally(() => process.umask(before))
+    expect((await stat(path)).mode & 0o777).toBe(0o666)
+    const { ino } = await stat(path)
+    await lock.release()
+    expect((await stat(path)).ino).toBe(ino)
+  })
+
+  test('can be on a folder, without a note', async () => {
+    const path = fresh()
+    await mkdir(path)
+    const lock = await host.lock(path, { note: 'x' })
+    expect(await tryLock(path)).toBeUndefined()
+    await lock.release()
+    await (await tryLock(path))?.release()
+  })
+
+  test('of a process that is killed is free again', async () => {
+    const path = fresh()
+    const holder = startProcess('../host/hold-lock.ts', [path], { lockDir: dir })
+    expect(await holder.line()).toBe('held')
+    expect(await tryLock(path)).toBeUndefined()
+    const waiting = host.lock(path)
+    await holder.kill('SIGKILL')
+    await (await waiting).release()
+  })
+
+  test('does not pass to programs that are started while it is held', async () => {
+    const path = fresh()
+    const lock = await host.lock(path)
+    const pty = host.openPty('tail', ['-f', '/dev/null'])
+    pty.onData(() => {})
+    await lock.release()
+    const again = await tryLock(path)
+    expect(again).toBeDefined()
+    await again?.release()
+    pty.kill()
+    await pty.exited
+  })
+})
+
+describe('a wait for a lock', () => {
+  test('ends with its signal’s reason, and does not get the lock later', async () => {
+    const path = fresh()
+    const lock = await host.lock(path)
+    const stop = new AbortController()
+    const waiting = host.lock(path, { signal: stop.signal })
+    stop.abort(new Error('the test is over'))
+    await expect(waiting).rejects.toThrow('the test is over')
+    await lock.release()
+    await (await tryLock(path))?.release()
+  })
+
+  test('that is aborted already does not make the file', async () => {
+    const path = fresh()
+    const signal = AbortSignal.abort(new Error('over'))
+    await expect(host.lock(path, { signal })).rejects.toThrow('over')
+    await expect(stat(path)).rejects.toThrow('ENOENT')
+  })
+})
+
+test.each([
+  ['its folder is not there', () => join(dir, 'none/x')],
+  [
+    'it is a link, which could lead anywhere',
+    async () => {
+      const path = fresh()
+      await symlink(join(dir, 'elsewhere'), path)
+      return path
+    },
+  ],
+])('a lock file that cannot be opened, because %s, is named', async (_, make) => {
+  const path = await make()
+  const error = await host.lock(path).catch((error) => error)
+  expect(error).toBeInstanceOf(InfrastructureError)
+  expect(error.message).toContain(`the lock file ${path} cannot be opened`)
+  expect(error.message).toContain('VITEST_DUT_LOCK_DIR')
+  await expect(stat(join(dir, 'elsewhere'))).rejects.toThrow('ENOENT')
+})
