@@ -1,0 +1,45 @@
+const ROM_SIZE = 64 * 1024
+const HLT = 0xf4
+
+/** QEMU's exit status when the ROM has come to its end: isa-debug-exit makes it 2 * 0x2a + 1. */
+export const PROBE_PASSED = 85
+
+/** The I/O ports that the ROM writes its stages and its result to. */
+export const PROBE_PORTS = { stages: 0xe9, result: 0xf4 }
+
+/** What each letter that the ROM prints says was reached. */
+export const PROBE_STAGES: Record<string, string> = {
+  R: 'real mode',
+  P: 'protected mode',
+  L: 'long mode',
+  F: 'a page fault',
+  T: 'a timer interrupt',
+  U: 'user mode',
+  S: 'a system call',
+}
+
+/** The image for QEMU's `-bios`; its source is fixtures/accel/probe.S, all else in it is hlt. */
+export function probeRom(): Uint8Array {
+  const rom = new Uint8Array(ROM_SIZE).fill(HLT)
+  const code = Buffer.from(CODE.join(''), 'base64')
+  rom.set(code, ROM_SIZE - code.length)
+  return rom
+}
+
+const CODE = [
+  '+vywUubpjMiO2GYPARbA/g8gwAwBDyLAZuog/A8AGABmuBAAjtiOwI7QvACwAACwUObpvwAQAAAxwLkAKAAA86vHBQAQ',
+  'AAAHIAAAxwX4HwAABzAAAMcFACAAAAdAAADHBfA/AAAHQAAAvwBAAAC4hwAAAIkHBQAAIACDxwiB/0BAAABy7scFGCAA',
+  'AAeQAADHBbifAACfAOD+xwXgUAAAPv4IAMcF5FAAAACOD4DHBehQAAD/////xwUAUgAAV/4IAMcFBFIAAACOD4DHBQhS',
+  'AAD/////xwUAWAAAX/4IAMcFBFgAAADuD4DHBQhYAAD/////voD+DwC/AHAAALkQAAAA86XHBQRgAAAA0AAADyDgDaAA',
+  'AAAPIuC4ABAAAA8i2LmAAADADzINAQEAAA8wDyDAJf///58NAAABgA8iwOpG/Q8ACABIuFL9D4D//////+CwTObpDwEV',
+  'aQEAAA8BHWwBAABmuDAADwDYSMfEALAAAEi78N68mnhWNBJIiRwlAIAAALoAgABASDkaD4WiAAAAsEbm6b8AAOD+x4fw',
+  'AAAA/wEAAMeHUAMAAAAHAACwEeYgsCDmIbAE5iGwAeYhsP7mIbAw5kMwwOZAsBDmQDHt+/SF7XT7+rBU5um5gQAAwDHA',
+  'uggAGwAPMP/BSLg2/g+A/////0iJwkjB6iAPMLmEAADAMcAx0g8waiNoAMAAAGgCMAAAaitIjQUDAAAAUEjPsFXm6Q8F',
+  'SIP9WnUGsFPm6c2ADwu9WgAAAEgPBw8g0Ug50XXuxwQlCCAAAAdAAABIg8QISM//xbAg5iBIz0iDfCQIK3XNuAEAAABI',
+  'weAoSGvAKkjB6Cjn9PTr/Y10AAAAAAAAAAAA//8AAACbrwD//wAAAJPPAP//AAAAm88A//8AAADzzwD//wAAAPuvAGcA',
+  'AGAAiQAAAAAAAAAAAAA/AID+DwA/AABwAID//////w8AUACA//////T09PT09PT09PT09PT09PT09PT09PT09PT09PT0',
+  '9PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0',
+  '9PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0',
+  '9PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0',
+  '9PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT06gD8APD09PT09PT09PT09A==',
+]
