@@ -6,12 +6,13 @@ import { type PluginOptions, type ResolvedPluginOptions, resolvePluginOptions } 
 import './provided.ts'
 import { DutReporter } from './reporter.ts'
 import { currentRun } from './run.ts'
+import { sharedMap } from './shared.ts'
 import { handleSignals } from './signals.ts'
 
 /** Vitest's 5 s are for tests in one process; a guest under emulation needs that for a few commands. */
 const TEST_TIMEOUT_MS = 60_000
 
-const optionsByProject = new WeakMap<TestProject, ResolvedPluginOptions>()
+const optionsByProject = sharedMap<TestProject, ResolvedPluginOptions>('options')
 const equipped = new WeakSet<Vitest>()
 
 /**

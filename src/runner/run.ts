@@ -5,6 +5,7 @@ import { ProgressView } from '../report/progress-view.ts'
 import type { SuiteSummary } from '../report/summary.ts'
 import { serveChannel, type ToMain } from './channel.ts'
 import type { ResolvedPluginOptions } from './options.ts'
+import { sharedMap } from './shared.ts'
 
 /** One `vitest` invocation, in the main process: its folder, its channel to the workers, its screen. */
 export interface Run {
@@ -15,7 +16,7 @@ export interface Run {
   close(): Promise<void>
 }
 
-const opened = new WeakMap<Vitest, Promise<Run>>()
+const opened = sharedMap<Vitest, Promise<Run>>('runs')
 
 /** The run that a project belongs to; opened by the first project of it that has a test to run. */
 export function openRun({ vitest }: TestProject): Promise<Run> {

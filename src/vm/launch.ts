@@ -5,7 +5,7 @@ import { leaseCommand, type PortLease } from '../lease/ports.ts'
 import { Lifeline } from '../lifeline.ts'
 import { qemuArgs } from '../qemu/args.ts'
 import { type QemuProcess, startQemu } from '../qemu/process.ts'
-import { connectQmp, type Qmp } from '../qemu/qmp.ts'
+import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
 import { waitFor } from '../wait.ts'
 import { awaitDeath, panicError } from './death.ts'
 import type { VmSite } from './home.ts'
@@ -69,7 +69,7 @@ export async function launch(
   const qemu = startQemu(host, leaseCommand(locks, [spec.qemu, ...args]), dir)
   const console = new Console(qemu.terminal, { life, ...where })
   const parts: { kernelLog?: KernelLog; machine?: Machine; shutdownReason?: string } = {}
-  void awaitDeath({
+  const dead = awaitDeath({
     qemu,
     life,
     where,
@@ -115,9 +115,12 @@ export async function launch(
     parts.machine = machine
     return machine
   } catch (error) {
+    // A connection that closes is QEMU's end, and QEMU's own words are the better message.
+    if (error instanceof QmpClosedError) await waitFor(dead, { timeoutMs: 1000 }).catch(() => {})
+    const cause = life.ended.aborted ? life.ended.reason : error
     qemu.kill()
-    await qemu.exited
-    throw error
+    await dead
+    throw cause
   } finally {
     for (const listener of Object.values(listeners)) listener.close()
   }

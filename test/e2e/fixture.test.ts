@@ -96,7 +96,7 @@ const test = dutTest({ vms: 1, backend: () => mark('booting', 'x') })
 test('not run', async ({ vm }) => { await vm.cmd('true') })
 `,
   })
-  const { output, status } = await run(project, '--bail=1', '--maxWorkers=2', '--minWorkers=2')
+  const { output, status } = await run(project, '--bail=1', '--maxWorkers=2')
   expect(status).toBe(1)
   expect(output).toContain('bail now')
 })
