@@ -52,9 +52,9 @@ export async function claim(
   try {
     const lockFile = await lockPath(host, `lease-${name}`)
     await makeLockable(host, lockFile)
-    const probe = await host.lock(lockFile, { wait: false, signal: stop })
-    await probe?.release()
-    if (probe !== undefined) return { lease: { name, lockFile }, release: () => place.release() }
+    if (await isFree(host, lockFile, stop)) {
+      return { lease: { name, lockFile }, release: () => place.release() }
+    }
   } catch (error) {
     await place.release()
     throw error
@@ -69,6 +69,20 @@ async function makeLockable(host: Host, path: string): Promise<void> {
   const { exitCode, stderr } = await host.run('mkdir', ['--parents', '--mode=755', '--', path])
   if (exitCode === 0) return
   throw new InfrastructureError(`the lock folder ${path} cannot be made`, {
+    dut: host.name,
+    tail: stderr,
+    hint: 'remove what is in its place, or set VITEST_DUT_LOCK_DIR to another folder',
+  })
+}
+
+// Asked by a program and not by a lock of our own: a terminal that is just being opened by this
+// process has a copy of all our files until its program is there, and would hold such a lock on for
+// some milliseconds, so that the very program we chose the lease for could not have it.
+async function isFree(host: Host, lockFile: string, signal?: AbortSignal): Promise<boolean> {
+  const [flock = '', ...args] = leaseCommand([lockFile], ['true'])
+  const { exitCode, stderr } = await host.run(flock, args, { signal })
+  if (exitCode === 0 || exitCode === LEASE_TAKEN) return exitCode === 0
+  throw new InfrastructureError(`the lease ${lockFile} cannot be looked at`, {
     dut: host.name,
     tail: stderr,
     hint: 'remove what is in its place, or set VITEST_DUT_LOCK_DIR to another folder',

@@ -35,7 +35,7 @@ function start(...args: (string | number)[]): TestProcess {
 
 function hold(...leases: PortLease[]) {
   const lockFiles = leases.map((lease) => lease.lockFile)
-  const program = holdLeases(host, leaseCommand(lockFiles, ['cat']))
+  const program = holdLeases(host, lockFiles)
   programs.push(program)
   return program
 }
@@ -74,6 +74,18 @@ describe('choosing', () => {
     const ports = (await Promise.all(all.map((process) => process.line()))).join(' ').split(' ')
     expect(ports).toHaveLength(32)
     expect(new Set(ports).size).toBe(32)
+  })
+
+  // Each terminal that is being opened has, for a moment, a copy of every file of this process.
+  test('many at once within a process, each for a program on a terminal', async () => {
+    const from = range(100)
+    const all = Array.from({ length: 40 }, () =>
+      withPorts({ host, wanted: [{}], range: from }, async ([lease]) => {
+        await hold(lease!).up
+        return lease!.port
+      }),
+    )
+    expect(new Set(await Promise.all(all)).size).toBe(40)
   })
 
   test('what fn gives and throws comes through, and the claims are gone after both', async () => {

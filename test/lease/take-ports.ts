@@ -1,7 +1,7 @@
 // Leases ports, starts a program for each that keeps it, prints the ports once all of them run, and
 // stays until told a line. With a fourth argument it stays between the choice and the start.
 import { localHost } from '../../src/host/local.ts'
-import { leaseCommand, withPorts } from '../../src/lease/ports.ts'
+import { withPorts } from '../../src/lease/ports.ts'
 import { holdLeases } from './hold-leases.ts'
 import { nextLine } from './process.ts'
 
@@ -15,7 +15,7 @@ const chosen = Array.from({ length: Number(count) }, () =>
       console.log(lease.port)
       await nextLine()
     }
-    await holdLeases(host, leaseCommand([lease.lockFile], ['cat'])).up
+    await holdLeases(host, [lease.lockFile]).up
     return lease.port
   }),
 )
