@@ -49,14 +49,19 @@ export async function openConsumer(packed?: string): Promise<Consumer> {
     },
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
   }
-  await consumer.write({
-    'package.json': JSON.stringify({ type: 'module', private: true }),
-    'tsconfig.json': JSON.stringify(TSCONFIG),
-  })
-  const tarball = packed ?? (await pack(dir))
-  const packages = [tarball, 'vitest@5.1.1', 'typescript@7.0.2', '@types/node@24.19.2']
-  await consumer.run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', ...packages)
-  return consumer
+  try {
+    await consumer.write({
+      'package.json': JSON.stringify({ type: 'module', private: true }),
+      'tsconfig.json': JSON.stringify(TSCONFIG),
+    })
+    const tarball = packed ?? (await pack(dir))
+    const packages = [tarball, 'vitest@5.1.1', 'typescript@7.0.2', '@types/node@24.19.2']
+    await consumer.run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', ...packages)
+    return consumer
+  } catch (error) {
+    await consumer[Symbol.asyncDispose]()
+    throw error
+  }
 }
 
 /** Runs a program as somebody would in a terminal, not as a part of this test run. */
