@@ -73,10 +73,12 @@ interface Held {
 }
 
 async function hold(target: Target, folder: string, pages: number): Promise<Held> {
+  // More than there is memory for is not even tried: it would take all of it for a moment.
   const add = `${changer(folder)}
-change ${pages}
-read -r free <free_hugepages
 while read -r name available _; do [ "$name" = MemAvailable: ] && break; done </proc/meminfo
+kilobytes=\${PWD##*-}
+change $((${pages} * \${kilobytes%kB} < available ? ${pages} : 0))
+read -r free <free_hugepages
 echo "pages $before $total $free $available"`
   if (isVm(target)) {
     const { stdout } = await target.exec(add, { timeout: '120s' })

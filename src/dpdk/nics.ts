@@ -45,7 +45,8 @@ export async function nics(vm: Vm): Promise<Nic[]> {
  * guest's kernel. Resolves with the driver that had it before, of `'all'` with a list.
  *
  * @param which a PCI address, the NIC's place in `nics(vm)`, or `'all'`
- * @throws GuestError when the guest has no such NIC or driver, or the driver does not take the NIC
+ * @throws GuestError when the guest has no such NIC or driver, or the driver does not take the NIC,
+ *   which the kernel has then
  */
 export async function bindDriver(
   vm: Vm,
@@ -112,6 +113,10 @@ for pci in ${addresses.join(' ')}; do
   echo ${driver === 'virtio-pci' ? '' : name} >devices/$pci/driver_override
   [ -e devices/$pci/driver ] && echo $pci >devices/$pci/driver/unbind
   echo $pci >drivers_probe 2>/dev/null
-  [ devices/$pci/driver -ef drivers/${name} ] || { echo $pci; exit ${NOT_TAKEN}; }
+  [ devices/$pci/driver -ef drivers/${name} ] && continue
+  echo >devices/$pci/driver_override
+  echo $pci >drivers_probe 2>/dev/null
+  echo $pci
+  exit ${NOT_TAKEN}
 done`
 }

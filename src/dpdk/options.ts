@@ -14,7 +14,7 @@ export interface TestpmdOptions {
   cores?: number
   /** EAL's `--lcores`, for those who pin, e.g. `'0@0,1@1'`; `cores` says how many forward. */
   lcores?: string
-  /** MiB; 128 by default, 64 in huge pages. */
+  /** MiB; 64 by default in a VM and in huge pages, else 128. */
   memory?: number
   /**
    * `'auto'` (default): exactly where NICs are used, because a NIC needs them and a software device
@@ -84,7 +84,7 @@ export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): Re
     cores: checkInteger('testpmd: cores', options.cores ?? 1, 1, 127),
     memory: checkInteger(
       'testpmd: memory',
-      options.memory ?? (inHugepages ? 64 : 128),
+      options.memory ?? (inHugepages || where === 'vm' ? 64 : 128),
       16,
       1 << 20,
     ),

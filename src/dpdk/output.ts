@@ -32,8 +32,12 @@ const COMPLAINTS: readonly [pattern: RegExp, hint: string | undefined][] = [
   [/^Port \d+ is now not stopped$/m, 'stop it first: cmd("port stop all")'],
   [/^.* - give up$/m, undefined],
   [/^.* - ?ignored$|^nb .* ignored$/m, undefined],
-  [/^(Invalid|Fail to|Failed to|Cannot|Error) .*$/m, undefined],
+  [/^(Invalid|Fail to|Failed to|Cannot) .*$/m, undefined],
 ]
+
+/** What leaves a testpmd that has just started, and shows its prompt, without a port to use. */
+export const UNUSABLE =
+  /No probed ethernet devices|failed to bind: |Fail to configure port|Start ports failed/
 
 export interface Complaint {
   line: string

@@ -42,6 +42,13 @@ const CAUSES: readonly [pattern: RegExp, hint: (target: Target) => string][] = [
 /** EAL answers a bad argument with all its options, which bury the reason. */
 const USAGE = /^(\s|EAL (common|Linux) options|EAL options for|Usage:|$)/
 
+/** Where none of the known causes fits: the line that most likely says why. */
+const REASONS = [
+  /^.*(unrecognized option|Invalid option).*$/m,
+  /^EAL: (?!Error|Detected).*(invalid|fail|error|cannot|unable|option).*$/im,
+  /^ *Cause: .*$/m,
+]
+
 const LINES = 15
 
 /** The error of a testpmd that did not start, with the lines that say why. */
@@ -62,10 +69,10 @@ export function startError(
     })
   }
   const why = error instanceof DutError ? error.shortMessage : error && asError(error).message
-  const reason = /^EAL: (?!Error|Detected).*(invalid|fail|error|cannot|unable|option).*$/im.exec(
-    tail,
-  )
-  return targetError(target, `testpmd did not start: ${reason?.[0] ?? why}`, {
+  const killed = /has ended with status 137$/.test(String(why))
+  const reason = REASONS.map((pattern) => pattern.exec(tail)?.[0].trim()).find(Boolean)
+  return targetError(target, `testpmd did not start: ${reason ?? why}`, {
     ...{ command, tail: lastLines(tail, LINES).join('\n'), cause: error },
+    ...(killed && { hint: 'it was killed: has the machine memory enough? Give it less memory' }),
   })
 }

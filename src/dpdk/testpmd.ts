@@ -12,7 +12,7 @@ import {
   type TestpmdOptions,
   testpmdCommand,
 } from './options.ts'
-import { cleanOutput, findComplaint, PROMPT } from './output.ts'
+import { cleanOutput, findComplaint, PROMPT, UNUSABLE } from './output.ts'
 import { startError } from './start-error.ts'
 import {
   type ForwardStats,
@@ -64,7 +64,7 @@ export async function testpmd(target: Target, options: TestpmdOptions = {}): Pro
   }
   const printed = program.console.text
   const started = new Testpmd(target, program, resolved)
-  if (findComplaint(printed) !== undefined || /No probed ethernet devices/.test(printed)) {
+  if (UNUSABLE.test(printed)) {
     await started.close()
     throw fail(undefined, printed)
   }
