@@ -66,7 +66,8 @@ export async function openConsumer(packed?: string): Promise<Consumer> {
 
 /** Runs a program as somebody would in a terminal, not as a part of this test run. */
 export async function attempt(cwd: string, file: string, ...args: string[]) {
-  const ours = /^(npm_(command|lifecycle|package|config_(call|package|local_prefix|prefix))|VITEST(?!_DUT))/
+  const ours =
+    /^(npm_(command|lifecycle|package|config_(call|package|local_prefix|prefix))|VITEST(?!_DUT))/
   const env = Object.entries(process.env).filter(([name]) => !ours.test(name))
   const child = spawn(file, args, {
     cwd,
