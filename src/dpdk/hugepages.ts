@@ -74,14 +74,14 @@ interface Held {
 
 async function hold(target: Target, folder: string, pages: number): Promise<Held> {
   // More than there is memory for is not even tried: it would take all of it for a moment.
-  const add = `${changer(folder)}
+  const add = `
 while read -r name available _; do [ "$name" = MemAvailable: ] && break; done </proc/meminfo
 kilobytes=\${PWD##*-}
 change $((${pages} * \${kilobytes%kB} < available ? ${pages} : 0))
 read -r free <free_hugepages
 echo "pages $before $total $free $available"`
   if (isVm(target)) {
-    const { stdout } = await target.exec(add, { timeout: '120s' })
+    const { stdout } = await target.exec(changer(folder) + add, { timeout: '120s' })
     const [before = 0, total = 0] = (ANSWER.exec(stdout) ?? []).slice(1).map(Number)
     let added = total - before
     const release = async () => {
@@ -92,12 +92,13 @@ echo "pages $before $total $free $available"`
     }
     return { printed: stdout, release }
   }
-  // The holder lives until it is asked to end, or the suite or this very process ends. Its child sees
-  // that by the end of a pipe, so that the pages go back even after a kill -9.
-  const holder = `${add}
+  // The holder lives until it is asked to end, or the suite or this very process ends. Its child adds
+  // the pages, sees that end by the end of a pipe, and takes them away: also after a kill -9.
+  const holder = `${changer(folder)}
 exec 3> >(
-  exec >/dev/null 2>&1
   trap '' HUP INT TERM
+  ${add}
+  exec >/dev/null 2>&1
   read -r
   change $((before - total))
 )

@@ -106,6 +106,12 @@ function checkPorts(ports: 'bound' | readonly string[]): void {
 }
 
 /**
+ * Each terminal is a session, and so a scheduling group of its own where the kernel has autogroup
+ * (sched(7)): there niceness counts between groups only when the group itself has it.
+ */
+const STAND_BACK = '{ echo $0 >/proc/self/autogroup; } 2>/dev/null; exec nice -n $0 "$@"'
+
+/**
  * The program and its arguments.
  *
  * @param cpus the CPUs that it may use, as `Cpus_allowed_list` of proc(5) has them, e.g. `0-3,8`
@@ -119,7 +125,7 @@ export function testpmdCommand(
   const anywhere = Array.from({ length: cores + 1 }, (_, i) => `${i}@(${cpus})`).join(',')
   const { nice, program, filePrefix, eal, args } = options
   return [
-    ...(nice > 0 ? ['nice', '-n', String(nice)] : []),
+    ...(nice > 0 ? ['bash', '-c', STAND_BACK, String(nice)] : []),
     program,
     ...['--lcores', lcores ?? anywhere, '--no-telemetry', `--file-prefix=${filePrefix}`],
     // Nothing is to be left in the file system, however it ends.

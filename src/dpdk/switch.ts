@@ -19,7 +19,10 @@ export interface VhostSwitchOptions {
   tso?: boolean
   /** Further vhost options of every port, e.g. `'legacy-ol-flags=1'`. */
   vdevArgs?: string
-  /** Niceness of the switch, 0 (default) to 19: how far it stands back behind the guests. */
+  /**
+   * Niceness of the switch, 0 to 19: how far it stands back behind the guests where cores are few. 5
+   * by default; higher ones favour guests that sleep, lower ones guests that poll.
+   */
   nice?: number
   /** See `TestpmdOptions`. */
   memory?: number
@@ -89,7 +92,7 @@ export async function vhostSwitch(dut: Dut, options: VhostSwitchOptions): Promis
   }
   const id = crypto.randomUUID().slice(0, 6)
   const paths = Array.from({ length: ports }, (_, i) => `${dut.dir}/vhost-${id}-${i}`)
-  const { nice, memory, mbufs = 4096 + 1024 * ports * queues, args = [], timeout } = options
+  const { nice = 5, memory, mbufs = 4096 + 1024 * ports * queues, args = [], timeout } = options
   const pmd = await testpmd(dut, {
     vdevs: paths.map((path, i) =>
       [

@@ -42,7 +42,7 @@ test('everything else finds its place', () => {
     ...{ eal: ['--log-level=8'], args: ['--txq=2'] },
   })
   expect(line).toMatch(
-    /^nice -n 7 \/opt\/testpmd --lcores 0@\(0-3\),1@\(0-3\),2@\(0-3\),3@\(0-3\) /,
+    /nice -n \$0 "\$@" 7 \/opt\/testpmd --lcores 0@\(0-3\),1@\(0-3\),2@\(0-3\),3@\(0-3\) /,
   )
   expect(line).toMatch(/ -m 256 /)
   expect(line).toMatch(/ --log-level=8 -- -i --nb-cores=3 --total-num-mbufs=9000 --txq=2$/)

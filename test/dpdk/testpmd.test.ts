@@ -121,6 +121,14 @@ test('two at once do not know of each other', async () => {
   expect(two.total.rxPackets).toBe(0)
 })
 
+test('it stands back as far as it is asked to, as a process and as a session', async () => {
+  await using pmd = await testpmd(dut, { ...NULLS, nice: 7 })
+  const pid = (await processesWith(dut, pmd.filePrefix))[0]
+  expect((await dut.exec(`ps -o nice= -p ${pid}`)).stdout.trim()).toBe('7')
+  const autogroup = await dut.exec(`cat /proc/${pid}/autogroup 2>&1`)
+  expect(autogroup.stdout).toMatch(autogroup.exitCode === 0 ? /nice 7$/m : /No such file/)
+})
+
 test('it ends with the test that started it', async () => {
   const { signal } = new AbortController()
   const prefix = await withScope(signal, async () => (await testpmd(dut, NULLS)).filePrefix)
