@@ -33,7 +33,7 @@ const CAUSES: readonly [pattern: RegExp, hint: (target: Target) => string][] = [
     () => 'use another filePrefix',
   ],
   [
-    /^.*(command not found|No such file or directory)$/m,
+    /^.*(not found|No such file or directory)$/m,
     () => 'install DPDK: the packages dpdk and dpdk-dev in Debian',
   ],
   [/^.*(Start ports failed|Fail to configure port).*$/m, () => 'the lines above it say why'],

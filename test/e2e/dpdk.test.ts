@@ -85,6 +85,14 @@ test('testpmd without a bound NIC is told what to do', async ({ vm }) => {
   expect((await vm.exec('pgrep dpdk-testpmd')).stdout).toBe('')
 })
 
+test('a program that the guest does not have', async ({ vm }) => {
+  const options = { vdevs: ['net_null0'], program: 'dpdk-nope' }
+  const error = await testpmd(vm, options).catch((e) => e)
+  expect(error).toBeInstanceOf(GuestError)
+  expect(error.message).toMatch(/testpmd did not start: .*dpdk-nope: not found/)
+  expect(error.hint).toContain('dpdk-dev')
+})
+
 test.describe('testpmd in guests', () => {
   test.beforeAll(async ({ vms }) => {
     await Promise.all(vms.map((vm) => bindDriver(vm, 0, UIO)))
