@@ -64,8 +64,11 @@ export class Agent {
   #hear({ channel, type, payload }: Frame): void {
     if (type === FromGuest.hello) {
       const [nonce = '', ...lines] = Buffer.from(payload).toString().split('\n')
-      const facts = lines.filter((line) => line.includes('=')).map((line) => line.split('=', 2))
-      this.#hellos.get(nonce)?.(new Map(facts as [string, string][]))
+      const facts = lines.flatMap((line) => {
+        const at = line.indexOf('=')
+        return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1)] as const]
+      })
+      this.#hellos.get(nonce)?.(new Map(facts))
     } else {
       this.#channels.get(channel)?.({ type, payload })
     }

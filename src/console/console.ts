@@ -113,7 +113,8 @@ export class Console {
           }),
       })
       this.#readUpTo = end
-      return this.#text.slice(from - this.#dropped, end - this.#dropped)
+      // What was printed first may be forgotten by now.
+      return this.#text.slice(Math.max(0, from - this.#dropped), end - this.#dropped)
     } finally {
       unsubscribe()
     }

@@ -12,12 +12,12 @@ export class Matcher {
   #windowAt = 0
 
   constructor(pattern: Pattern) {
-    // A sticky or global expression would look at its lastIndex, which belongs to the caller.
+    // A copy, for lastIndex belongs to the caller; global, so that lastIndex is looked at.
     this.#pattern =
       typeof pattern === 'string'
         ? pattern
-        : new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ''))
-    this.#span = typeof pattern === 'string' ? pattern.length - 1 : REGEXP_SPAN
+        : new RegExp(pattern.source, `${pattern.flags.replaceAll(/[gy]/g, '')}g`)
+    this.#span = typeof pattern === 'string' ? pattern.length - 1 : REGEXP_SPAN + 1
   }
 
   /** Where the first match begins and ends, counted from the first text ever pushed. */
@@ -41,6 +41,9 @@ export class Matcher {
       const at = this.#window.indexOf(this.#pattern)
       return at === -1 ? undefined : { at, length: this.#pattern.length }
     }
+    // Once text was dropped the window's first character only stands before a match: the window does
+    // not begin where the text does, so `^` must not match there.
+    this.#pattern.lastIndex = this.#windowAt > 0 ? 1 : 0
     const match = this.#pattern.exec(this.#window)
     return match === null ? undefined : { at: match.index, length: match[0].length }
   }

@@ -4,7 +4,7 @@ import type { ByteStream } from './stream.ts'
 
 /** A pseudo-terminal inside the guest, and the program that leads it. */
 export interface GuestTerminal extends ByteStream {
-  /** Resolves with the program's status when it has ended. */
+  /** Resolves with the program's status when it has ended, or with 129 once it was closed. */
   readonly exited: Promise<number>
   /** Sends a signal to whatever is in the foreground. */
   kill(signal: number): void

@@ -3,16 +3,20 @@ import { RS } from './marks.ts'
 
 export type Token = { text: string } | { mark: Mark }
 
-// ECMA-48: CSI sequences, OSC strings (xterm's titles), and the two-byte escapes.
+// ECMA-48: CSI sequences, OSC strings (xterm's titles), and the two-byte escapes. Another escape cuts
+// an unfinished one short.
 const ESCAPE = new RegExp(
   [
     '\\x1b\\[[0-?]*[ -/]*[@-~]',
-    '\\x1b\\][^\\x07\\x1b]*(?:\\x07|\\x1b\\\\)',
+    '\\x1b\\][^\\x07\\x1b]*(?:\\x07|\\x1b\\\\|(?=\\x1b[^\\\\]))',
     '\\x1b[ -/]*[0-Z\\\\^-~]',
+    '\\x1b(?:\\[[0-?]*)?[ -/]*(?=\\x1b)',
   ].join('|'),
   'g',
 )
-const UNFINISHED_ESCAPE = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,1000}\x1b?|[ -/]*)?$/
+// Looking behind keeps a long run of carriage returns from being looked at once for each of them.
+const UNFINISHED = /(?<!\r)(?:\r+|\r*\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,1000}\x1b?|[ -/]*)?)$/
+const LINE_END = /(?<!\r)\r+\n/g
 
 /**
  * Turns a console's bytes into text and marks. UTF-8, escape sequences, line ends and marks that are
@@ -22,13 +26,15 @@ export class Tokenizer {
   readonly #marks: MarkReader
   readonly #decoder = new TextDecoder('utf-8')
   #kept = ''
+  /** The newline behind a banner belongs to it, and may come with the next read. */
+  #bannerEnds = false
 
   constructor(marks: MarkReader) {
     this.#marks = marks
   }
 
   push(data: Uint8Array): Token[] {
-    let rest = this.#kept + this.#decoder.decode(data, { stream: true })
+    let rest = this.#behindBanner(this.#kept + this.#decoder.decode(data, { stream: true }))
     this.#kept = ''
     const tokens: Token[] = []
     for (let at = rest.indexOf(RS); at !== -1; at = rest.indexOf(RS, at)) {
@@ -37,7 +43,7 @@ export class Tokenizer {
       if (end === -1) {
         if (!this.#marks.couldBecome(body)) break
         this.#addText(tokens, rest.slice(0, at), false)
-        this.#kept = rest.slice(at)
+        this.#kept += rest.slice(at)
         return tokens
       }
       const mark = this.#marks.read(body)
@@ -47,24 +53,29 @@ export class Tokenizer {
       }
       this.#addText(tokens, rest.slice(0, at), true)
       tokens.push({ mark })
-      rest = rest.slice(end + 1)
+      this.#bannerEnds = mark.kind === 'banner'
+      rest = this.#behindBanner(rest.slice(end + 1))
       at = 0
-      if (mark.kind === 'banner') rest = rest.replace(/^\n/, '')
     }
     this.#addText(tokens, rest, false)
     return tokens
   }
 
+  #behindBanner(text: string): string {
+    if (!this.#bannerEnds || text === '') return text
+    this.#bannerEnds = false
+    return text.replace(/^\n/, '')
+  }
+
   /** @param complete nothing that follows can belong to this text */
   #addText(tokens: Token[], raw: string, complete: boolean): void {
-    let text = raw
+    let text = raw.includes('\x1b') ? raw.replace(ESCAPE, '') : raw
     if (!complete) {
-      const cut = /\r$/.exec(text)?.index ?? UNFINISHED_ESCAPE.exec(text)?.index ?? text.length
+      const cut = UNFINISHED.exec(text)?.index ?? text.length
       this.#kept = text.slice(cut)
       text = text.slice(0, cut)
     }
-    if (text.includes('\x1b')) text = text.replace(ESCAPE, '')
-    if (text.includes('\r')) text = text.replaceAll(/\r+\n/g, '\n')
+    if (text.includes('\r')) text = text.replaceAll(LINE_END, '\n')
     if (text !== '') tokens.push({ text })
   }
 }

@@ -103,8 +103,9 @@ describe('a lock', () => {
   test('does not pass to programs that are started while it is held', async () => {
     const path = fresh()
     const lock = await host.lock(path)
-    const pty = host.openPty('tail', ['-f', '/dev/null'])
-    pty.onData(() => {})
+    // Between fork and exec it has the file open for a moment, so it has to have begun.
+    const pty = host.openPty('sh', ['-c', 'echo; exec tail -f /dev/null'])
+    await new Promise<void>((resolve) => pty.onData(() => resolve()))
     await lock.release()
     const again = await tryLock(path)
     expect(again).toBeDefined()
