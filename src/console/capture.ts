@@ -3,14 +3,21 @@ import { Matcher, type Pattern } from './pattern.ts'
 /** What a step prints, from the moment it is typed, and where in it the expected text ends. */
 export class Capture {
   readonly #pattern: Pattern
+  /** What came so far, while it may still be the echo of the command. */
+  #echoed = ''
+  #echo = ''
   #matcher: Matcher | undefined
   #pieces: string[] = []
   #matchedFrom: number | undefined
   #matchedAt: number | undefined
 
-  /** @param pattern `''` where nothing is expected */
-  constructor(pattern: Pattern) {
+  /**
+   * @param pattern `''` where nothing is expected
+   * @param echo what the terminal may repeat first, which is neither output nor a match
+   */
+  constructor(pattern: Pattern, { echo = '' }: { echo?: string } = {}) {
     this.#pattern = pattern
+    this.#echo = echo
     this.clear()
   }
 
@@ -27,6 +34,17 @@ export class Capture {
   }
 
   push(text: string): void {
+    this.#echoed += text
+    const isShort = this.#echoed.length < this.#echo.length
+    if (isShort && this.#echo.startsWith(this.#echoed)) return
+    const isEcho = this.#echoed.startsWith(this.#echo)
+    const rest = isEcho ? this.#echoed.slice(this.#echo.length) : this.#echoed
+    this.#echo = ''
+    this.#echoed = ''
+    if (rest !== '') this.#take(rest)
+  }
+
+  #take(text: string): void {
     this.#pieces.push(text)
     if (this.matched) return
     const match = this.#matcher?.push(text)

@@ -10,7 +10,7 @@ import { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
-import { Capture, withoutEcho } from './capture.ts'
+import { Capture } from './capture.ts'
 import { Console } from './console.ts'
 import { describePattern, type Pattern } from './pattern.ts'
 import type { CmdOptions, CmdResult } from './shell.ts'
@@ -159,11 +159,13 @@ export class Program {
       this.#busyWith = undefined
     }
     this.console.skip()
-    const capture = new Capture(awaited)
+    const capture = new Capture(awaited, { echo: `${command}\n` })
+    const prompt = new Capture(this.#prompt, { echo: `${command}\n` })
     const met = Promise.withResolvers<void>()
     const unsubscribe = this.console.subscribe({
       text: (text) => {
         capture.push(text)
+        prompt.push(text)
         if (capture.matched) met.resolve()
       },
     })
@@ -177,13 +179,13 @@ export class Program {
           this.#timeoutError(command, `${describePattern(awaited)} was not printed`, elapsedMs),
       })
     } catch (error) {
-      this.#busyWith = command
+      if (!prompt.matched) this.#busyWith = command
       throw error
     } finally {
       unsubscribe()
       this.console.skip()
     }
-    const output = withoutEcho(expect === '' ? capture.before : capture.text, command)
+    const output = expect === '' ? capture.before : capture.text
     return { command, expect, output, durationMs: performance.now() - startedAt }
   }
 

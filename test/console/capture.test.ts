@@ -50,6 +50,30 @@ describe('a capture', () => {
   })
 })
 
+describe('the echo of a command', () => {
+  test('is neither output nor a match, however it is cut', () => {
+    const text = 'stop port 0\nport 0 will stop\n> '
+    for (let at = 0; at <= text.length; at++) {
+      const capture = new Capture('stop', { echo: 'stop port 0\n' })
+      capture.push(text.slice(0, at))
+      expect(capture.matched, `cut at ${at}`).toBe(at >= 'stop port 0\nport 0 will stop'.length)
+      capture.push(text.slice(at))
+      expect(capture).toMatchObject({ matched: true, text: 'port 0 will stop' })
+    }
+  })
+
+  test.each([
+    ['that is none', 'stopped\n', 'stopped\n'],
+    ['that is cut short', 'stop port\n', 'stop port\n'],
+    ['that comes twice', 'stop port 0\nstop port 0\n', 'stop port 0\n'],
+    ['that comes later', 'x\nstop port 0\n', 'x\nstop port 0\n'],
+  ])('%s is output', (_, text, wanted) => {
+    const capture = new Capture('', { echo: 'stop port 0\n' })
+    for (const character of text) capture.push(character)
+    expect(capture.text).toBe(wanted)
+  })
+})
+
 test.each([
   ['show port\nup\n', 'show port', 'up\n'],
   ['up\n', 'show port', 'up\n'],
