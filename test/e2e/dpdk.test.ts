@@ -148,11 +148,13 @@ test.describe('testpmd in guests', () => {
   })
 })
 
-test('a second switch, with a VM of its own, beside the first', async ({ dut, backend }) => {
-  const sw = await vhostSwitch(dut, { ports: 2, mode: 'mac' })
-  const vm = await dut.start({ memory: '256M', devices: [vhostUser(sw.port(1))] })
-  await vm.exec('ip link set eth0 up', { check: true })
+test('a second switch beside the first, with a VM that is the server', async ({ dut, backend }) => {
+  const options = { ports: 2, mode: 'mac', client: true, queues: 2, tso: true } as const
+  const sw = await vhostSwitch(dut, options)
+  const vm = await dut.start({ memory: '256M', cpus: 2, devices: [vhostUser(sw.port(1))] })
+  await vm.exec('ethtool -L eth0 combined 2 && ip link set eth0 up', { check: true })
   await sw.testpmd.waitLinkUp(1)
+  expect((await vm.exec('ethtool -k eth0')).stdout).toContain('tx-tcp-segmentation: on')
   expect((await sw.testpmd.portInfo(0)).link).toBe('down')
   expect((await backend.testpmd.forwardStats()).ports).toHaveLength(2)
   expect(sw.paths).not.toContain(backend.path(1))
