@@ -31,6 +31,8 @@ export interface SpawnOptions {
   /** Time until the first prompt; 30 s where none is given. */
   timeout?: Duration
   signal?: AbortSignal
+  /** Hears all that it prints, also where it never gets to its prompt. */
+  onText?: (text: string) => void
 }
 
 export interface ProgramContext {
@@ -39,9 +41,6 @@ export interface ProgramContext {
   /** Of the machine that the program runs on. */
   life?: Lifeline
 }
-
-/** A program that refuses its arguments prints them all, and the reason stands above that. */
-const ENDED_LINES = 200
 
 /** An interactive program that is typed into. */
 export class Program {
@@ -59,7 +58,7 @@ export class Program {
   constructor(
     terminal: ProgramTerminal,
     command: string,
-    { prompt = '' }: SpawnOptions,
+    { prompt = '', onText }: SpawnOptions,
     { life: parent, ...where }: ProgramContext,
   ) {
     this.command = command
@@ -67,6 +66,7 @@ export class Program {
     this.#prompt = prompt
     const life = new Lifeline(parent)
     this.console = new Console(terminal, { ...where, life })
+    if (onText) this.console.subscribe({ text: onText })
     this.exited = terminal.exited
     this.exited.then(
       (status) => {
@@ -204,7 +204,7 @@ export class Program {
     return new Family(`${this.#name} has ended with status ${status}`, {
       ...this.console.where,
       command: this.command,
-      tail: this.console.tail(ENDED_LINES),
+      tail: this.console.tail(),
     })
   }
 

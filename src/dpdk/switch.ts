@@ -2,7 +2,8 @@ import { UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import type { Duration } from '../units.ts'
-import { type ForwardMode, type Testpmd, testpmd } from './testpmd.ts'
+import { testpmd } from './start.ts'
+import type { ForwardMode, Testpmd } from './testpmd.ts'
 
 export interface VhostSwitchOptions {
   /** How many guests' NICs it connects. */

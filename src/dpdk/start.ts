@@ -1,0 +1,91 @@
+import { shellQuote } from '../console/line.ts'
+import type { Program, SpawnOptions } from '../console/program.ts'
+import { defer } from '../scope.ts'
+import { parseDuration } from '../units.ts'
+import { reserveHugepages } from './hugepages.ts'
+import {
+  type ResolvedTestpmd,
+  resolveTestpmd,
+  type TestpmdOptions,
+  testpmdCommand,
+} from './options.ts'
+import { PROMPT, UNUSABLE } from './output.ts'
+import { startError } from './start-error.ts'
+import { isVm, type Target, targetError } from './target.ts'
+import { Testpmd } from './testpmd.ts'
+
+/**
+ * Starts testpmd in a guest or on a DUT and waits for its prompt. It ends with the test that started
+ * it, or else with the suite; nothing of it stays behind then.
+ *
+ * In a guest whose NIC is bound to a userspace driver (see `bindDriver`) it needs no options. On a
+ * DUT, name its `vdevs` or `ports`.
+ *
+ * @throws GuestError in a guest and InfrastructureError on a DUT, with EAL's own lines, when it does
+ *   not start, has no port, or a port does not start
+ * @throws UsageError for an unknown option or a bad value
+ */
+export async function testpmd(target: Target, options: TestpmdOptions = {}): Promise<Testpmd> {
+  const resolved = resolveTestpmd(options, isVm(target) ? 'vm' : 'dut')
+  const deadline = performance.now() + parseDuration(resolved.timeout, 'testpmd: timeout')
+  const { cpus } = await prepare(target, resolved)
+  const argv = testpmdCommand(resolved, cpus)
+  const command = argv.map(shellQuote).join(' ')
+  let program: Program
+  let printed = ''
+  let starting = true
+  const onText = (text: string) => {
+    if (starting) printed += text
+  }
+  try {
+    const timeout = `${Math.max(1, Math.round(deadline - performance.now()))}ms`
+    program = await spawn(target, argv, { prompt: PROMPT, timeout, onText })
+  } catch (error) {
+    throw startError(target, { error, printed, command })
+  } finally {
+    starting = false
+  }
+  const started = new Testpmd(target, program, resolved)
+  if (UNUSABLE.test(printed)) {
+    await started.close()
+    throw startError(target, { printed, command })
+  }
+  defer(() => started.close())
+  return started
+}
+
+/** Reads what the command line depends on, and gives a guest the pages it lacks. */
+async function prepare(
+  target: Target,
+  { hugepages, memory }: ResolvedTestpmd,
+): Promise<{ cpus: string }> {
+  const { stdout } = await target.exec(
+    'grep -E "^(Cpus_allowed_list|Huge)" /proc/self/status /proc/meminfo',
+    {
+      check: true,
+    },
+  )
+  const field = (name: string) => new RegExp(`${name}:\\s+(\\S+)`).exec(stdout)?.[1] ?? ''
+  if (hugepages) {
+    const needed = Math.ceil((memory * 1024) / Number(field('Hugepagesize')))
+    const free = Number(field('HugePages_Free')) - Number(field('HugePages_Rsvd'))
+    if (free < needed && isVm(target)) await reserveHugepages(target, needed - free)
+    else if (free < needed) {
+      throw targetError(target, `testpmd needs ${needed} huge pages, and ${free} are free`, {
+        hint: `await reserveHugepages(dut, ${needed - free}) first, or hugepages: false`,
+      })
+    }
+  }
+  return { cpus: field('Cpus_allowed_list') }
+}
+
+async function spawn(
+  target: Target,
+  argv: readonly string[],
+  options: SpawnOptions,
+): Promise<Program> {
+  if (isVm(target)) return target.spawn(`exec ${argv.map(shellQuote).join(' ')}`, options)
+  // EAL makes a folder for each file prefix and never removes it: in ours it goes with the suite.
+  await target.host.makeDir(target.dir, 0o700)
+  return target.spawn(['env', `RUNTIME_DIRECTORY=${target.dir}`, ...argv], options)
+}
