@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts'
+import { LONGEST_SOCKET_PATH } from '../host/host.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 
 /** A value of a QEMU device property; booleans become `on` and `off`. */
@@ -50,6 +51,12 @@ export function vhostUser(options: VhostUserOptions): Device {
   checkNic('vhostUser', options)
   if (typeof options.path !== 'string' || options.path === '') {
     throw new UsageError('vhostUser: path is missing', { hint: `vhostUser({ path: '/run/…' })` })
+  }
+  const { length } = Buffer.from(options.path)
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new UsageError(`vhostUser: path has ${length} bytes: ${options.path}`, {
+      hint: `a unix socket's path has at most ${LONGEST_SOCKET_PATH}; dut.dir is a short folder`,
+    })
   }
   if (options.queues !== undefined) checkInteger('vhostUser: queues', options.queues, 1, 128)
   return { kind: 'vhost-user', ...options }

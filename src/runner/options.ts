@@ -44,9 +44,9 @@ export function resolvePluginOptions(options: PluginOptions): ResolvedPluginOpti
   const names = new Set<string>()
   for (const [i, config] of duts.entries()) {
     checkKeys(`dut(): duts[${i}]`, config, ['name', 'host'])
-    if (typeof config.name !== 'string' || !/^[A-Za-z0-9_.-]{1,32}$/.test(config.name)) {
+    if (typeof config.name !== 'string' || !/^\w[\w.-]{0,31}$/.test(config.name)) {
       throw new UsageError(`dut(): duts[${i}]: ${JSON.stringify(config.name)} is not a name`, {
-        hint: 'up to 32 letters, digits, dots, dashes and underscores',
+        hint: 'up to 32 letters, digits, dots, dashes and underscores, no dot or dash first',
       })
     }
     if (names.has(config.name)) {

@@ -82,9 +82,10 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
   checkKeys(what, spec, KEYS)
   const { name = what, guest = 'default', accel = 'auto', machine = 'q35' } = spec
   const { qemu = 'qemu-system-x86_64', devices = [], extraArgs = [] } = spec
-  if (!/^[A-Za-z0-9_.-]{1,32}$/.test(name)) {
+  // It names a folder, so it is never `.` or `..`.
+  if (!/^\w[\w.-]{0,31}$/.test(name)) {
     throw new UsageError(`${what}: ${JSON.stringify(name)} cannot be a VM's name`, {
-      hint: 'up to 32 letters, digits, dots, dashes and underscores',
+      hint: 'up to 32 letters, digits, dots, dashes and underscores, no dot or dash first',
     })
   }
   if (guest !== 'default') {
@@ -125,7 +126,16 @@ function resolveMemory(name: string, given: Size | MemorySpec, devices: readonly
     })
   }
   if (node !== undefined) checkInteger(`${name}: memory.node`, node, 0, 1023)
-  const shared = (spec as MemorySpec).shared ?? needsSharedMemory(devices)
+  const needsShared = needsSharedMemory(devices)
+  const { shared = needsShared } = spec as MemorySpec
+  if (needsShared && !shared && hugepages === false) {
+    throw new UsageError(
+      `${name}: memory.shared is false, but a vhost-user device needs it shared`,
+      {
+        hint: 'leave memory.shared out',
+      },
+    )
+  }
   return { size, hugepages, shared, ...(node === undefined ? {} : { node }) }
 }
 

@@ -1,0 +1,177 @@
+import { describe, expect, test } from 'vitest'
+import { needsSharedMemory, optionValue, type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
+import { link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import { segmentNetdevOption } from '../../src/qemu/segment.ts'
+import { shapeWith, valuesOf } from './shape.ts'
+
+const mac = '52:54:00:01:02:03'
+const nic = (options: Parameters<typeof vhostUser>[0]): PlacedDevice => ({
+  device: vhostUser(options),
+  mac,
+})
+const nicOf = (placed: PlacedDevice, accel: 'kvm' | 'tcg' = 'kvm') =>
+  valuesOf('-device', { accel, devices: [placed] }).find((v) => v.startsWith('virtio-net-pci'))
+
+test.each([
+  ['a,b', 'a,,b'],
+  [',,', ',,,,'],
+  ['plain', 'plain'],
+])('in an option %j is %j', (value, wanted) => {
+  expect(optionValue(value)).toBe(wanted)
+})
+
+describe('a machine', () => {
+  test('shows nothing, does not come back by itself, and takes no configuration of the user', () => {
+    const args = qemuArgs(shapeWith()).join(' ')
+    for (const part of ['-nodefaults', '-no-user-config', '-display none', '-no-reboot']) {
+      expect(args).toContain(part)
+    }
+    expect(valuesOf('-machine')).toEqual(['q35,memory-backend=ram'])
+    expect(valuesOf('-name', { name: 'a,b' })).toEqual(['a,,b'])
+  })
+
+  test('is typed into over its standard input, and reports over our sockets', () => {
+    const sockets = { qmp: '/s,1/qmp', kernelLog: '/s/k', agent: '/s/a' }
+    expect(valuesOf('-chardev', { sockets })).toEqual([
+      'socket,id=qmp,path=/s,,1/qmp',
+      'socket,id=klog,path=/s/k',
+      'stdio,id=console,signal=off',
+      'socket,id=agent,path=/s/a',
+    ])
+    expect(valuesOf('-mon')).toEqual(['chardev=qmp,mode=control'])
+    expect(valuesOf('-serial')).toEqual(['chardev:klog'])
+  })
+
+  test('never writes to its root', () => {
+    const boot = { kernel: '/k', initrd: '/i', append: 'a=b,c', root: '/r,1' }
+    expect(valuesOf('-drive', { boot })).toEqual([
+      'if=none,id=root,format=raw,readonly=on,file=/r,,1',
+    ])
+    expect(valuesOf('-append', { boot })).toEqual(['a=b,c'])
+  })
+
+  test.each([
+    ['tcg', { count: 1 }, 'tcg,thread=multi', 'max', 'cpus=1'],
+    ['kvm', { count: 4 }, 'kvm', 'host', 'cpus=4'],
+    ['kvm', { count: 2, model: 'Haswell,+x' }, 'kvm', 'Haswell,+x', 'cpus=2'],
+    [
+      'tcg',
+      { count: 8, sockets: 2, cores: 2, threads: 2 },
+      ...['tcg,thread=multi', 'max', 'cpus=8,sockets=2,cores=2,threads=2'],
+    ],
+    ['tcg', { count: 2, cores: 2 }, 'tcg,thread=multi', 'max', 'cpus=2,cores=2'],
+  ] as const)('with %s and %j', (accel, cpu, ...wanted) => {
+    const shape = { accel, cpu }
+    expect(['-accel', '-cpu', '-smp'].flatMap((option) => valuesOf(option, shape))).toEqual(wanted)
+  })
+
+  test('has what else was asked for at the end, as it is', () => {
+    const extraArgs = ['-device', 'edu,x=1']
+    expect(qemuArgs(shapeWith({ extraArgs })).slice(-2)).toEqual(extraArgs)
+  })
+})
+
+describe('memory', () => {
+  const shared = false
+  test.each([
+    [
+      { size: '512M', shared, hugepages: false },
+      '512M',
+      'memory-backend-ram,id=ram,size=536870912',
+    ],
+    [
+      { size: '1.5G', shared, hugepages: false },
+      '1536M',
+      'memory-backend-ram,id=ram,size=1610612736',
+    ],
+    [
+      { size: '1G', shared: true, hugepages: false },
+      ...['1024M', 'memory-backend-memfd,id=ram,size=1073741824,share=on'],
+    ],
+    [
+      { size: '1G', shared, hugepages: true },
+      '1024M',
+      'memory-backend-memfd,id=ram,size=1073741824,share=on,hugetlb=on,prealloc=on',
+    ],
+    [
+      { size: '1G', shared, hugepages: '1G', node: 1 },
+      '1024M',
+      'memory-backend-memfd,id=ram,size=1073741824,share=on,hugetlb=on,prealloc=on,hugetlbsize=1G,host-nodes=1,policy=bind',
+    ],
+    [
+      { size: '256M', shared, hugepages: false, node: 0 },
+      ...['256M', 'memory-backend-ram,id=ram,size=268435456,host-nodes=0,policy=bind'],
+    ],
+  ] as const)('%j', (memory, size, backend) => {
+    expect(valuesOf('-m', { memory })).toEqual([size])
+    expect(valuesOf('-object', { memory })).toEqual([backend])
+  })
+
+  test('has to be shared for a vhost-user device only', () => {
+    expect(needsSharedMemory([])).toBe(false)
+    expect(needsSharedMemory([link('lan'), userNet(), raw('-s')])).toBe(false)
+    expect(needsSharedMemory([link('lan'), vhostUser({ path: '/v' })])).toBe(true)
+  })
+})
+
+describe('devices', () => {
+  test('are numbered by their place, and raw ones are left alone', () => {
+    const devices = [
+      { device: link('lan'), mac, segment: '/seg,1' },
+      { device: raw('-device', 'edu'), mac: '' },
+      {
+        device: userNet({ forward: [22, { port: 53, protocol: 'udp' }] }),
+        mac,
+        hostPorts: [4000, 4001],
+      },
+      nic({ path: '/v,1' }),
+    ]
+    expect(valuesOf('-netdev', { devices })).toEqual([
+      segmentNetdevOption('net0', '/seg,1'),
+      'user,id=net2,hostfwd=tcp:127.0.0.1:4000-:22,hostfwd=udp:127.0.0.1:4001-:53',
+      'vhost-user,id=net3,chardev=vhost3,queues=1',
+    ])
+    expect(valuesOf('-chardev', { devices }).at(-1)).toBe('socket,id=vhost3,path=/v,,1')
+    const added = valuesOf('-device', { devices, accel: 'kvm' }).slice(-4)
+    expect(added).toEqual([
+      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac}`,
+      'edu',
+      `virtio-net-pci,netdev=net2,id=nic2,mac=${mac}`,
+      `virtio-net-pci,netdev=net3,id=nic3,mac=${mac}`,
+    ])
+  })
+
+  test('at whose socket QEMU listens do not keep it waiting', () => {
+    const devices = [nic({ path: '/v', server: true, queues: 4 })]
+    const chardev = valuesOf('-chardev', { devices }).at(-1)
+    expect(chardev).toBe('socket,id=vhost0,path=/v,server=on,wait=off')
+    expect(valuesOf('-netdev', { devices })).toEqual(['vhost-user,id=net0,chardev=vhost0,queues=4'])
+  })
+
+  test.each([
+    ['kvm', 1, ''],
+    ['kvm', 4, ',mq=on,vectors=10'],
+    ['tcg', 1, ',vectors=0'],
+    ['tcg', 4, ',mq=on,vectors=0'],
+  ] as const)('of vhost-user under %s with %d queues have %j', (accel, queues, wanted) => {
+    expect(nicOf(nic({ path: '/v', queues }), accel)).toBe(
+      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac}${wanted}`,
+    )
+  })
+
+  test.each(['kvm', 'tcg'] as const)(
+    'other than vhost-user keep their vectors under %s',
+    (accel) => {
+      for (const device of [link('lan'), userNet()]) {
+        expect(nicOf({ device, mac, segment: '/s' }, accel)).not.toContain('vectors')
+      }
+    },
+  )
+
+  test('have the properties that were asked for, which win', () => {
+    const properties = { mrg_rxbuf: false, packed: true, vectors: 3, romfile: 'a,b' }
+    expect(nicOf(nic({ path: '/v', queues: 2, properties }), 'tcg')).toBe(
+      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac},mq=on,vectors=3,mrg_rxbuf=off,packed=on,romfile=a,,b`,
+    )
+  })
+})

@@ -1,0 +1,100 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { localHost } from '../../src/host/local.ts'
+import { KernelLog } from '../../src/vm/kernel-log.ts'
+import { poll, waitFor } from '../../src/wait.ts'
+
+/** A kernel log, and the end of its socket at which QEMU writes. */
+async function openLog() {
+  const dir = await mkdtemp(join(tmpdir(), 'klog-'))
+  const { connection } = await localHost().listen(join(dir, 's'))
+  const qemu = connect(join(dir, 's'))
+  const stages: string[] = []
+  const panics: string[] = []
+  const log = new KernelLog(await connection, {
+    stage: (stage) => stages.push(stage),
+    panic: (line) => panics.push(line),
+  })
+  onTestFinished(async () => {
+    qemu.destroy()
+    await rm(dir, { recursive: true })
+  })
+  const end = async () => {
+    qemu.end()
+    await waitFor(log.ended, { timeoutMs: 5000 })
+  }
+  return { log, qemu, stages, panics, end }
+}
+
+const BOOT = [
+  '[    0.000000] Linux version 6.1\r\n',
+  '[    0.5] vitest-dut: modules\r\n',
+  '[    0.7] žluť vitest-dut: root\r\n',
+  '[    0.9] vitest-dut: failed: no root filesystem\r\n',
+].join('')
+
+describe('the kernel’s messages', () => {
+  test('are remembered, and tell the stages of a boot in order', async () => {
+    const { log, qemu, stages, panics, end } = await openLog()
+    qemu.write(BOOT)
+    await end()
+    expect(log.text).toBe(BOOT.replaceAll('\r', ''))
+    expect(log.tail(1)).toBe('[    0.9] vitest-dut: failed: no root filesystem')
+    expect(stages).toEqual(['modules', 'root', 'failed: no root filesystem'])
+    expect(panics).toEqual([])
+  })
+
+  test('tell a stage once its line is whole, wherever reads cut it', async () => {
+    const line = Buffer.from('[1] é vitest-dut: modules\n')
+    for (const at of [1, 4, 5, 9, 20, line.length - 1]) {
+      const { log, qemu, stages } = await openLog()
+      qemu.write(line.subarray(0, at))
+      await poll(() => log.text.length > 0 || at === 5 || undefined, { timeoutMs: 5000 })
+      expect(stages).toEqual([])
+      qemu.write(line.subarray(at))
+      await poll(() => stages[0], { timeoutMs: 5000 })
+      expect(stages).toEqual(['modules'])
+      expect(log.text).toBe(line.toString())
+    }
+  })
+
+  test('are remembered up to a limit', async () => {
+    const { log, qemu, end } = await openLog()
+    for (let i = 0; i < 30; i++) qemu.write(`${String(i).padStart(99_999, '.')}\n`)
+    await end()
+    expect(log.text.length).toBe(1 << 20)
+    expect(log.text.endsWith('29\n')).toBe(true)
+  })
+})
+
+describe('a kernel panic', () => {
+  const PANIC = '[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs'
+
+  test('is told with its line, once', async () => {
+    const { qemu, panics, end } = await openLog()
+    qemu.write(`${BOOT}${PANIC}\r\n[    2.2] CPU: 0 PID: 1\r\n`)
+    qemu.write(`${PANIC}\r\n`)
+    await end()
+    expect(panics).toEqual([PANIC])
+  })
+
+  test('is told although its line came in two reads', async () => {
+    const { log, qemu, panics } = await openLog()
+    qemu.write(PANIC.slice(0, 30))
+    await poll(() => (log.text.length === 30 ? true : undefined), { timeoutMs: 5000 })
+    expect(panics).toEqual([])
+    qemu.write(`${PANIC.slice(30)}\n`)
+    await poll(() => panics[0], { timeoutMs: 5000 })
+    expect(panics).toEqual([PANIC])
+  })
+})
+
+test('a connection that breaks is an end, not an uncaught error', async () => {
+  const { log, qemu } = await openLog()
+  qemu.destroy()
+  await waitFor(log.ended, { timeoutMs: 5000 })
+  expect(log.tail()).toBe('')
+})

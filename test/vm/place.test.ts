@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest'
+import type { PortLease } from '../../src/lease/ports.ts'
+import { type Device, link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import type { VmSite } from '../../src/vm/home.ts'
+import { forwardsOf, placeDevices } from '../../src/vm/place.ts'
+
+let segments = 0
+/** Only what placing needs of a site. */
+const site = (macByte: number) =>
+  ({
+    macByte,
+    segment: async (name: string) => `/dir/${name}/${segments++}`,
+  }) as unknown as VmSite
+const lease = (port: number): PortLease => ({
+  ...{ port, protocol: 'tcp', name: `port-tcp-${port}`, lockFile: `/locks/${port}` },
+})
+const macs = async (macByte: number, index: number, devices: Device[]) =>
+  (await placeDevices(devices, { site: site(macByte), index, ports: [] })).map(({ mac }) => mac)
+
+describe('an Ethernet address', () => {
+  test('is made of suite, VM and device', async () => {
+    const devices = [link('a'), raw('-s'), vhostUser({ path: '/v' })]
+    expect(await macs(0x0a, 0, devices)).toEqual(['52:54:00:0a:00:00', '', '52:54:00:0a:00:02'])
+    expect(await macs(255, 17, devices)).toEqual(['52:54:00:ff:11:00', '', '52:54:00:ff:11:02'])
+  })
+
+  test('is the one that was given where one was', async () => {
+    const mac = '02:00:00:00:00:01'
+    expect(await macs(1, 2, [link('a', { mac }), link('a')])).toEqual([mac, '52:54:00:01:02:01'])
+  })
+
+  test('of 64 VMs with four devices each are all different', async () => {
+    const devices = Array.from({ length: 4 }, () => link('lan'))
+    const all = await Promise.all(Array.from({ length: 64 }, (_, index) => macs(7, index, devices)))
+    expect(new Set(all.flat()).size).toBe(256)
+  })
+})
+
+test('each NIC on a link has a socket of its own on that segment', async () => {
+  const devices = [link('a'), link('b'), link('a')]
+  const placed = await placeDevices(devices, { site: site(0), index: 0, ports: [] })
+  const sockets = placed.map(({ segment }) => segment ?? '')
+  expect(sockets.map((path) => path.split('/')[2])).toEqual(['a', 'b', 'a'])
+  expect(new Set(sockets).size).toBe(3)
+})
+
+test('host ports are handed out in the order in which they were asked for', async () => {
+  const devices = [
+    userNet({ forward: [22, { port: 53, protocol: 'udp' }] }),
+    link('lan'),
+    userNet(),
+    userNet({ forward: [80] }),
+  ]
+  expect(forwardsOf(devices)).toEqual([
+    { port: 22, protocol: 'tcp' },
+    { port: 53, protocol: 'udp' },
+    { port: 80, protocol: 'tcp' },
+  ])
+  const ports = [lease(4001), lease(4002), lease(4003)]
+  const placed = await placeDevices(devices, { site: site(0), index: 0, ports })
+  expect(placed.map(({ hostPorts }) => hostPorts)).toEqual([[4001, 4002], undefined, [], [4003]])
+  expect(ports).toHaveLength(3)
+})
