@@ -7,7 +7,7 @@ const ROUNDS = 200
 /** One command's time, against a bare loop in a waiting bash that does the same work. */
 export async function latency(vm: Vm, raw: RawVm): Promise<Row[]> {
   const rows: Row[] = []
-  await raw.line(`while IFS= read -r l; do eval "$l"; echo "E$?"; done; echo left`, '')
+  await raw.line(`echo "lo"op; while IFS= read -r l; do eval "$l"; echo "E$?"; done; echo left`, 'loop\n')
   const cmd = await inTurn(
     ROUNDS,
     () => vm.cmd('true'),
@@ -15,7 +15,7 @@ export async function latency(vm: Vm, raw: RawVm): Promise<Row[]> {
   )
   rows.push(timeRow("cmd('true'), p50", median(cmd.ours), median(cmd.floor), 1.5))
   await raw.line('break', 'left')
-  await raw.line(`while IFS= read -r l; do (eval "$l"); echo "E$?"; done`, '')
+  await raw.line(`echo "lo"op; while IFS= read -r l; do (eval "$l"); echo "E$?"; done`, 'loop\n')
   const exec = await inTurn(
     ROUNDS,
     () => vm.exec('true'),

@@ -54,7 +54,7 @@ export async function bootRaw(guest: Guest, accel: string): Promise<RawVm> {
   let text = ''
   let wanted: { until: string; resolve: () => void } | undefined
   pty.onData((data) => {
-    text += String(data)
+    text += String(data).replaceAll('\r', '') // QEMU's own terminal settings add them
     if (wanted && text.includes(wanted.until)) {
       const { resolve } = wanted
       wanted = undefined

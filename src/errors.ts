@@ -36,7 +36,8 @@ export class DutError extends Error {
   constructor(message: string, details: DutErrorDetails = {}) {
     super(compose(message, details), details.cause === undefined ? {} : { cause: details.cause })
     this.shortMessage = message
-    const { vm, dut, command, elapsedMs, tail, hint } = details
+    const { vm, dut, command, elapsedMs, hint } = details
+    const tail = details.tail === undefined ? undefined : tailLines(details.tail).join('\n')
     for (const [key, value] of Object.entries({ vm, dut, command, elapsedMs, tail, hint })) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true })
     }
@@ -74,6 +75,7 @@ export class VmDiedError extends GuestError {
 }
 
 const TAIL_LINES = 20
+const LINE_LENGTH = 300
 
 /** The one place where an error's text is put together: where, what, how long, the tail, the hint. */
 function compose(message: string, { vm, dut, elapsedMs, tail, hint }: DutErrorDetails): string {
@@ -86,9 +88,17 @@ function compose(message: string, { vm, dut, elapsedMs, tail, hint }: DutErrorDe
 }
 
 function quoteTail(tail: string): string {
-  const lines = lastLines(tail, TAIL_LINES)
+  const lines = tailLines(tail)
   if (lines.length === 0) return '  (nothing was printed)'
   return ['  the last lines were:', ...lines.map((line) => `  | ${line}`)].join('\n')
+}
+
+/** The end of a text as it can stand in a message, whatever a program wrote. */
+function tailLines(text: string): string[] {
+  return lastLines(text.slice(-TAIL_LINES * LINE_LENGTH), TAIL_LINES).map((line) => {
+    const printable = line.replaceAll(/[\x00-\x08\x0b-\x1f\x7f]/g, '\ufffd')
+    return printable.length > LINE_LENGTH ? `${printable.slice(0, LINE_LENGTH)}…` : printable
+  })
 }
 
 /** The last `count` lines of a text that hold anything, without the blank lines around them. */

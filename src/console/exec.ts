@@ -43,6 +43,7 @@ interface ExecContext {
 const DEFAULT_TIMEOUT = '60s'
 const STDERR_APART = 1
 const SIGKILL = 9
+const LARGE = 64 * 1024
 
 /** See `Vm.exec`. */
 export async function exec(
@@ -95,13 +96,13 @@ export async function exec(
       })
     }
     const stdoutBytes = Buffer.concat(pieces.out)
-    return {
-      stdout: stdoutBytes.toString(),
+    const result = {
       stderr: Buffer.concat(pieces.err).toString(),
       stdoutBytes,
       exitCode,
       durationMs,
     }
+    return withText(result, stdoutBytes)
   } finally {
     if (!ended) {
       channel.send('signal', Uint8Array.of(SIGKILL))
@@ -109,6 +110,21 @@ export async function exec(
     }
     channel.forget()
   }
+}
+
+/**
+ * Adds `stdout`. Decoding ten megabytes that are no text takes longer than to fetch them, so what is
+ * large is decoded when somebody looks at it.
+ */
+function withText<T extends object>(result: T, bytes: Buffer): T & { stdout: string } {
+  if (bytes.length <= LARGE) return { stdout: bytes.toString(), ...result }
+  let text: string | undefined
+  const get = () => {
+    text ??= bytes.toString()
+    return text
+  }
+  const lazy = Object.defineProperty({}, 'stdout', { get, enumerable: true })
+  return Object.assign(lazy as { stdout: string }, result)
 }
 
 function makeScript(command: string, { cwd, env = {} }: ExecOptions): string {

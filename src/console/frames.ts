@@ -22,8 +22,9 @@ export interface Frame {
 }
 
 const HEADER = 12
-/** The longest payload that the agent takes. */
+/** The longest payload that the agent takes, and the longest that it sends. */
 export const LONGEST_PAYLOAD = 64 * 1024
+const LONGEST_RECEIVED = 256 * 1024
 
 /** The frames that carry `payload`, cut where it is longer than one may be. */
 export function encodeFrames(type: number, channel: number, payload: Uint8Array): Buffer {
@@ -52,7 +53,7 @@ export class FrameReader {
     const frames: Frame[] = []
     while (this.#length >= HEADER) {
       const payloadLength = this.#peek(HEADER).readUInt32LE(0)
-      if (payloadLength > LONGEST_PAYLOAD) {
+      if (payloadLength > LONGEST_RECEIVED) {
         throw new Error(`the guest's agent sent a frame of ${payloadLength} bytes: out of step`)
       }
       if (this.#length < HEADER + payloadLength) break
