@@ -6,6 +6,9 @@ import { stopSignal } from '../scope.ts'
 import { parseDuration } from '../units.ts'
 import { anySignal, waitFor } from '../wait.ts'
 
+/** For the error of a command that is late, in characters. */
+const REMEMBERED = 10_000
+
 /** See `Dut.exec`: what `Vm.exec` is for a guest. */
 export async function hostExec(
   host: Host,
@@ -13,18 +16,23 @@ export async function hostExec(
   command: string,
   { timeout = '60s', cwd, env, input, check, stderr = 'merged', signal }: ExecOptions = {},
 ): Promise<ExecResult> {
+  const timeoutMs = parseDuration(timeout, 'timeout')
   const startedAt = performance.now()
   const late = new AbortController()
+  let printed = ''
   const script = stderr === 'merged' ? `exec 2>&1\n${command}` : command
   const running = host.run('bash', ['-c', script], {
     ...{ cwd, env, input },
     signal: anySignal(stopSignal(signal), late.signal),
+    onOutput: (text) => {
+      printed = (printed + text).slice(-REMEMBERED)
+    },
   })
   const result = await waitFor(running, {
-    timeoutMs: parseDuration(timeout, 'timeout'),
+    timeoutMs,
     onTimeout: (elapsedMs) => {
       const error = new CommandTimeoutError(`${JSON.stringify(command)} did not end in time`, {
-        ...{ dut, command, elapsedMs },
+        ...{ dut, command, elapsedMs, tail: printed },
       })
       late.abort(error)
       return error

@@ -11,6 +11,10 @@ export interface RunFolder {
 
 /** Short, because a unix socket's path has 107 bytes in all. */
 const ID_LENGTH = 6
+/** st_mode of a folder with mode 700, as stat(1) shows it (inode(7)). */
+const OWN_FOLDER = '41c0'
+/** The base may be a folder that somebody chose: nothing in it is touched but what has such a name. */
+const RUN = /^[0-9a-f]{6}$/
 
 /**
  * Makes a folder for this run, and removes those of runs that are over without having cleaned up. A
@@ -30,8 +34,14 @@ export async function openRunFolder(host: Host, base = runBase()): Promise<RunFo
     return {
       path,
       close: async () => {
-        await host.remove(path)
-        await lock.release()
+        // In its turn too: a sweep must not meet a folder that is half gone.
+        const turn = await host.lock(join(base, 'lock'))
+        try {
+          await host.remove(path)
+        } finally {
+          await lock.release()
+          await turn.release()
+        }
       },
     }
   } finally {
@@ -41,7 +51,7 @@ export async function openRunFolder(host: Host, base = runBase()): Promise<RunFo
 
 async function sweep(host: Host, base: string): Promise<void> {
   for (const name of await host.listDir(base)) {
-    if (name === 'lock') continue
+    if (!RUN.test(name)) continue
     const lock: HostLock | undefined = await host.lock(join(base, name, 'lock'), { wait: false })
     if (lock === undefined) continue // somebody alive
     await host.remove(join(base, name))
@@ -59,9 +69,9 @@ function runBase(): string {
 
 /** In a folder that everybody can write to, somebody else may have made ours before us. */
 async function checkOwner(host: Host, base: string): Promise<void> {
-  const { stdout } = await host.run('stat', ['--format', '%u %a %F', '--', base])
-  const [uid, mode, ...kind] = stdout.trim().split(' ')
-  if (Number(uid) === userInfo().uid && mode === '700' && kind.join(' ') === 'directory') return
+  // The kind as a number: its name is in the user's language.
+  const { stdout } = await host.run('stat', ['--format', '%u %f', '--', base])
+  if (stdout.trim() === `${userInfo().uid} ${OWN_FOLDER}`) return
   throw new InfrastructureError(`${base} is not a folder of this user's alone`, {
     hint: `remove it, or set VITEST_DUT_RUN_DIR to a folder of your own with mode 700`,
   })

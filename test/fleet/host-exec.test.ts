@@ -1,0 +1,92 @@
+import { describe, expect, test } from 'vitest'
+import type { ExecOptions } from '../../src/console/exec.ts'
+import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
+import { hostExec, hostTerminal } from '../../src/fleet/host-exec.ts'
+import { localHost } from '../../src/host/local.ts'
+import { withScope } from '../../src/scope.ts'
+import { poll } from '../../src/wait.ts'
+import { untilGone } from '../host/processes.ts'
+
+const host = localHost()
+const exec = (command: string, options?: ExecOptions) => hostExec(host, 'dut0', command, options)
+
+describe('a command on the DUT', () => {
+  test.each<[string, ExecOptions, { stdout: string; stderr?: string; exitCode?: number }]>([
+    ['echo a; echo b >&2; echo c', {}, { stdout: 'a\nb\nc\n' }],
+    ['echo a; echo b >&2', { stderr: 'apart' }, { stdout: 'a\n', stderr: 'b\n' }],
+    ['exit 3', {}, { stdout: '', exitCode: 3 }],
+    ['kill -TERM $$', {}, { stdout: '', exitCode: 143 }],
+    ['pwd; echo $X', { cwd: '/proc', env: { X: "it's" } }, { stdout: "/proc\nit's\n" }],
+    ['cat', { input: 'in' }, { stdout: 'in' }],
+    ['cat; echo end', {}, { stdout: 'end\n' }],
+    ['for i in 1 2; do\n  echo $i\ndone # end', {}, { stdout: '1\n2\n' }],
+    ['cat <<EOF\n$((6*7))\nEOF', {}, { stdout: '42\n' }],
+    ['[[ $BASH_VERSION ]] && echo bash', {}, { stdout: 'bash\n' }],
+  ])('%j with %j', async (command, options, wanted) => {
+    const result = await exec(command, options)
+    expect(result).toMatchObject({ stderr: '', exitCode: 0, ...wanted })
+    expect(Buffer.from(result.stdoutBytes).toString()).toBe(result.stdout)
+    expect(result.durationMs).toBeGreaterThan(0)
+  })
+
+  test('that is checked rejects on a status, with what it printed', async () => {
+    const error = await exec('echo no such bridge >&2; exit 2', { check: true }).catch((e) => e)
+    expect(error).toBeInstanceOf(InfrastructureError)
+    expect(error.message).toMatch(/^dut0: "echo .*" ended with status 2 \(after .*\)\n/)
+    expect(error.message).toContain('| no such bridge')
+    expect((await exec('true', { check: true })).exitCode).toBe(0)
+  })
+
+  test('that is late is killed with its children, and what it printed is told', async () => {
+    const running = exec('echo pid $$; tail -f /dev/null & echo pid $!; wait', { timeout: '500ms' })
+    const error = await running.catch((error) => error)
+    expect(error).toBeInstanceOf(CommandTimeoutError)
+    expect(error.message).toMatch(/^dut0: ".*" did not end in time \(after .*\)\n/)
+    const pids = [...error.message.matchAll(/\| pid (\d+)/g)].map(([, pid]) => Number(pid))
+    expect(pids).toHaveLength(2)
+    for (const pid of pids) await untilGone(pid)
+  })
+
+  test.each(['its signal', 'its test'])('ends with %s', async (who) => {
+    const stop = new AbortController()
+    const { signal } = stop
+    const run = () => exec('tail -f /dev/null', who === 'its signal' ? { signal } : {})
+    const running = who === 'its signal' ? run() : withScope(signal, run)
+    stop.abort(new Error('over'))
+    await expect(running).rejects.toThrow('over')
+  })
+
+  test('with a bad timeout is refused before it runs', async () => {
+    const file = `/tmp/host-exec-${crypto.randomUUID()}`
+    const running = exec(`touch ${file}`, { timeout: 5 })
+    await expect(running).rejects.toThrow(UsageError)
+    expect((await exec(`ls ${file}`)).exitCode).toBe(2)
+  })
+})
+
+describe('a program of the DUT on a terminal', () => {
+  test.each<[string, string | string[], string]>([
+    ['a shell command', 'test -t 1 && echo $((6*7))', '42\r\n'],
+    ['a list of words, which no shell looks at', ['printf', '%s|', '$x', 'a b'], '$x|a b|'],
+  ])('is %s', async (_, command, wanted) => {
+    const terminal = hostTerminal(host, command)
+    let printed = ''
+    terminal.onData((data) => {
+      printed += Buffer.from(data)
+    })
+    expect(await terminal.exited).toBe(0)
+    expect(printed).toBe(wanted)
+  })
+
+  test('is closed with everything on it', async () => {
+    const terminal = hostTerminal(host, 'tail -f /dev/null & echo $!.; wait')
+    let printed = ''
+    terminal.onData((data) => {
+      printed += Buffer.from(data)
+    })
+    await poll(() => printed.includes('.') || undefined, { timeoutMs: 5000 })
+    terminal.close()
+    expect(await terminal.exited).toBe(137)
+    await untilGone(Number.parseInt(printed, 10))
+  })
+})
