@@ -1,5 +1,5 @@
 // TCP between two guests, measured by iperf3.
-import { dutTest, expect, link, type Vm } from 'vitest-dut'
+import { dutTest, expect, link } from 'vitest-dut'
 
 const test = dutTest({
   vms: 2,
@@ -13,7 +13,7 @@ test.beforeAll(async ({ vms }) => {
 })
 
 test('TCP from one guest to the other', async ({ vms, annotate }) => {
-  const [client, server] = vms as [Vm, Vm]
+  const [client, server] = vms
   await using iperf = await server.spawn('iperf3 --server --one-off')
   await iperf.expect('Server listening on 5201')
 

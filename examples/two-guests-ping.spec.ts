@@ -1,5 +1,5 @@
 // Two guests on one Ethernet segment reach each other.
-import { dutTest, expect, link, type Vm } from 'vitest-dut'
+import { dutTest, expect, link } from 'vitest-dut'
 
 const test = dutTest({
   vms: 2,
@@ -7,7 +7,7 @@ const test = dutTest({
 })
 
 test('the guests reach each other', async ({ vms, annotate }) => {
-  const [a, b] = vms as [Vm, Vm]
+  const [a, b] = vms
   // Commands, what each is to print ('': nothing special), how long each may take.
   await a.cmd(['ip addr add 10.0.0.1/24 dev eth0', 'ip link set eth0 up'], ['', ''], ['5s', '5s'])
   await b.cmd(['ip addr add 10.0.0.2/24 dev eth0', 'ip link set eth0 up'], ['', ''], ['5s', '5s'])

@@ -1,6 +1,6 @@
 // testpmd in one guest sends through a vhost-user switch on the host to testpmd in another guest, and
 // no packet may get lost unseen: the counters are compared at all four points.
-import { dutTest, expect, type Vm, vhostUser } from 'vitest-dut'
+import { dutTest, expect, vhostUser } from 'vitest-dut'
 import { bindDriver, testpmd, vhostSwitch } from 'vitest-dut/dpdk'
 
 const test = dutTest({
@@ -14,7 +14,7 @@ test.beforeAll(async ({ vms }) => {
 })
 
 test('every packet is accounted for', async ({ vms, backend, annotate }) => {
-  const [a, b] = vms as [Vm, Vm]
+  const [a, b] = vms
   const [sender, receiver] = await Promise.all([testpmd(a), testpmd(b)])
   const sw = backend.testpmd
   await sw.clearStats()

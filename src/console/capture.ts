@@ -52,6 +52,11 @@ export class Capture {
     this.#matchedAt = match?.to
   }
 
+  /** All that was printed. */
+  get printed(): string {
+    return this.#pieces.join('')
+  }
+
   /** What was printed before the match. */
   get before(): string {
     return this.#pieces.join('').slice(0, this.#matchedFrom)

@@ -1,3 +1,4 @@
+import { atCallSite } from '../call-site.ts'
 import { CommandTimeoutError } from '../errors.ts'
 import type { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../scope.ts'
@@ -86,10 +87,18 @@ export class Console {
    * @param timeout milliseconds or a string with a unit; 30 s where none is given
    * @throws CommandTimeoutError when it has not come in time
    */
-  async expect(
+  expect(
     pattern: Pattern,
     timeout: Duration = '30s',
-    { signal }: { signal?: AbortSignal } = {},
+    options: { signal?: AbortSignal } = {},
+  ): Promise<string> {
+    return atCallSite(this.expect, () => this.#expect(pattern, timeout, options))
+  }
+
+  async #expect(
+    pattern: Pattern,
+    timeout: Duration,
+    { signal }: { signal?: AbortSignal },
   ): Promise<string> {
     const timeoutMs = parseDuration(timeout, 'timeout')
     const matcher = new Matcher(pattern)

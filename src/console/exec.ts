@@ -34,7 +34,8 @@ export interface ExecResult {
   durationMs: number
 }
 
-interface ExecContext {
+/** The guest that commands run in. */
+export interface ExecContext {
   agent: Agent
   life: Lifeline
   where: { vm?: string; dut?: string }

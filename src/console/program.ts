@@ -1,4 +1,5 @@
 import { Mutex } from 'async-mutex'
+import { atCallSite } from '../call-site.ts'
 import {
   asError,
   CommandTimeoutError,
@@ -98,12 +99,14 @@ export class Program {
     timeouts?: Duration | readonly Duration[],
     { signal }: CmdOptions = {},
   ): Promise<CmdResult> {
-    const steps = makeSteps(commands, expects, timeouts)
-    return this.#turn.runExclusive(async () => {
-      const results: StepResult[] = []
-      for (const step of steps) results.push(await this.#step(step, signal))
-      const outputs = results.map((result) => result.output)
-      return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+    return atCallSite(this.cmd, async () => {
+      const steps = makeSteps(commands, expects, timeouts)
+      return this.#turn.runExclusive(async () => {
+        const results: StepResult[] = []
+        for (const step of steps) results.push(await this.#step(step, signal))
+        const outputs = results.map((result) => result.output)
+        return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+      })
     })
   }
 

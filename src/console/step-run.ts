@@ -115,6 +115,6 @@ export class StepRun {
 
   #details() {
     const { console } = this.#context
-    return { ...console.where, command: this.#step.command, tail: console.tail() }
+    return { ...console.where, command: this.#step.command, tail: this.#capture.printed }
   }
 }

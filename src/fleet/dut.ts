@@ -1,3 +1,4 @@
+import { atCallSite } from '../call-site.ts'
 import type { ExecOptions, ExecResult } from '../console/exec.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
 import { asError, InfrastructureError, UsageError } from '../errors.ts'
@@ -67,11 +68,11 @@ export class Dut implements VmHome, AsyncDisposable {
    * @throws InfrastructureError with `check: true`, when its status is not 0
    */
   exec(command: string, options?: ExecOptions): Promise<ExecResult> {
-    return hostExec(this.host, this.name, command, options)
+    return atCallSite(this.exec, () => hostExec(this.host, this.name, command, options))
   }
 
   /**
-   * An interactive program on the DUT, ended with the suite at the latest. A string is a shell
+   * An interactive program on the DUT; it ends with the test that started it, or else with the suite. A string is a shell
    * command, a list a program and its arguments.
    */
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
@@ -85,6 +86,7 @@ export class Dut implements VmHome, AsyncDisposable {
       await program.close()
       throw error
     }
+    defer(() => program.close())
     return program
   }
 
@@ -95,7 +97,11 @@ export class Dut implements VmHome, AsyncDisposable {
   }
 
   /** Starts further VMs in parallel: all of them, or none where one fails. */
-  async startAll(specs: readonly VmSpec[], options: { signal?: AbortSignal } = {}): Promise<Vm[]> {
+  startAll(specs: readonly VmSpec[], options: { signal?: AbortSignal } = {}): Promise<Vm[]> {
+    return atCallSite(this.startAll, () => this.#startAll(specs, options))
+  }
+
+  async #startAll(specs: readonly VmSpec[], options: { signal?: AbortSignal }): Promise<Vm[]> {
     const numbers = this.#takeNumbers(specs.length)
     try {
       const resolved = specs.map((spec, i) => resolveSpec(spec, numbers[i] as number))
@@ -108,6 +114,7 @@ export class Dut implements VmHome, AsyncDisposable {
       })
       for (const [i, vm] of vms.entries()) {
         this.#vms.set(vm, numbers[i] as number)
+        vm.gone.addEventListener('abort', () => this.#forget(vm), { once: true })
         defer(() => this.stop(vm))
       }
       return vms
@@ -117,11 +124,10 @@ export class Dut implements VmHome, AsyncDisposable {
     }
   }
 
-  /** Stops a VM of this DUT and forgets it. */
+  /** Stops a VM of this DUT. */
   async stop(vm: Vm): Promise<void> {
     await vm.stop()
-    this.#taken.delete(this.#vms.get(vm) ?? -1)
-    this.#vms.delete(vm)
+    this.#forget(vm)
   }
 
   /** Runs `fn` while nobody else on this DUT, in any process, is in the section of that name. */
@@ -136,6 +142,7 @@ export class Dut implements VmHome, AsyncDisposable {
 
   /** Runs the suite's backend; what it spawns and does not close is a death when it ends. */
   async runBackend<T>(backend: () => Promise<T>): Promise<T> {
+    await this.host.makeDir(this.dir, 0o700)
     this.#inBackend = true
     try {
       return await backend()
@@ -207,6 +214,11 @@ export class Dut implements VmHome, AsyncDisposable {
       }
     }
     program.exited.then((status) => dead(new Error(`it ended with status ${status}`)), dead)
+  }
+
+  #forget(vm: Vm): void {
+    this.#taken.delete(this.#vms.get(vm) ?? -1)
+    this.#vms.delete(vm)
   }
 
   /** The lowest numbers that no VM here has. */

@@ -7,7 +7,11 @@ import { type Duration, parseDuration } from '../units.ts'
 import type { Vm } from '../vm/vm.ts'
 import { Worker } from './worker.ts'
 
-export interface DutTestOptions<B> extends FleetOptions<B> {
+type VmCount = number | ((dut: Dut) => number)
+
+export interface DutTestOptions<B, N extends VmCount = VmCount> extends FleetOptions<B> {
+  /** How many VMs on each DUT; 1 where none is given. */
+  vms?: N
   /** Names of the DUTs to use; all of the configuration where none are given. */
   duts?: readonly string[]
   /**
@@ -16,6 +20,15 @@ export interface DutTestOptions<B> extends FleetOptions<B> {
    */
   bootTimeout?: Duration
 }
+
+/** As many VMs as are certain, and perhaps more, so that `[a, b]` of two needs no check. */
+type AtLeast<N, Known extends Vm[] = []> = N extends number
+  ? number extends N
+    ? Vm[]
+    : Known['length'] extends N | 32
+      ? [...Known, ...Vm[]]
+      : AtLeast<N, [...Known, Vm]>
+  : Vm[]
 
 const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout']
 
@@ -28,7 +41,9 @@ const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout']
  *
  * @throws UsageError for an unknown option
  */
-export function dutTest<B = undefined>(options: DutTestOptions<B> = {}) {
+export function dutTest<B = undefined, const N extends VmCount = number>(
+  options: DutTestOptions<B, N> = {},
+) {
   checkKeys('dutTest', options, KEYS)
   const { bootTimeout, ...rest } = options
   const bootTimeoutMs =
@@ -50,8 +65,8 @@ export function dutTest<B = undefined>(options: DutTestOptions<B> = {}) {
     })
     .extend('duts', { scope: 'file' }, ({ dutFleet }): Dut[] => dutFleet.duts)
     .extend('dut', { scope: 'file' }, ({ duts }): Dut => duts[0] as Dut)
-    .extend('vms', { scope: 'file' }, ({ dutFleet }): Vm[] => dutFleet.vms)
-    .extend('vm', { scope: 'file' }, ({ vms }): Vm => vms[0] as Vm)
+    .extend('vms', { scope: 'file' }, ({ dutFleet }) => dutFleet.vms as AtLeast<N>)
+    .extend('vm', { scope: 'file' }, ({ dutFleet }): Vm => dutFleet.vms[0] as Vm)
     .extend('backends', { scope: 'file' }, ({ dutFleet }): B[] => dutFleet.backends)
     .extend('backend', { scope: 'file' }, ({ backends }): B => backends[0] as B)
 

@@ -11,6 +11,7 @@ import { handleSignals } from './signals.ts'
 
 /** Vitest's 5 s are for tests in one process; a guest under emulation needs that for a few commands. */
 const TEST_TIMEOUT_MS = 60_000
+const HOOK_TIMEOUT_MS = 120_000
 
 const optionsByProject = sharedMap<TestProject, ResolvedPluginOptions>('options')
 const equipped = new WeakSet<Vitest>()
@@ -26,7 +27,12 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
   const resolved = resolvePluginOptions(options)
   return {
     name: 'vitest-dut',
-    config: (config) => ({ test: { testTimeout: config.test?.testTimeout ?? TEST_TIMEOUT_MS } }),
+    config: ({ test }) => ({
+      test: {
+        testTimeout: test?.testTimeout ?? TEST_TIMEOUT_MS,
+        hookTimeout: test?.hookTimeout ?? HOOK_TIMEOUT_MS,
+      },
+    }),
     configureVitest({ vitest, project }) {
       optionsByProject.set(project, resolved)
       const { config } = project

@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import type { Reporter, TestCase, Vitest } from 'vitest/node'
-import { summaryTable } from '../report/summary.ts'
 import { currentRun } from './run.ts'
+import { summaryTable } from './summary.ts'
 
 /** Keeps progress lines and Vitest's own output apart, and prints the closing table where asked. */
 export class DutReporter implements Reporter {

@@ -1,11 +1,11 @@
 import type { TestProject, Vitest } from 'vitest/node'
 import { openRunFolder, type RunFolder } from '../fleet/run-folder.ts'
 import { localHost } from '../host/local.ts'
-import { ProgressView } from '../report/progress-view.ts'
-import type { SuiteSummary } from '../report/summary.ts'
 import { serveChannel, type ToMain } from './channel.ts'
 import type { ResolvedPluginOptions } from './options.ts'
+import { ProgressView } from './progress-view.ts'
 import { sharedMap } from './shared.ts'
+import type { SuiteSummary } from './summary.ts'
 
 /** One `vitest` invocation, in the main process: its folder, its channel to the workers, its screen. */
 export interface Run {
@@ -36,7 +36,7 @@ async function open(vitest: Vitest): Promise<Run> {
   const view = new ProgressView({
     write: (text) => void process.stderr.write(text),
     isTTY: process.stderr.isTTY === true && process.env.CI === undefined,
-    columns: process.stderr.columns ?? 80,
+    columns: process.stderr.columns || 80,
   })
   const hear = (message: ToMain) => {
     if (message.type === 'progress') view.show(message.suite, message.progress)

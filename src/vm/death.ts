@@ -1,6 +1,7 @@
 import { InfrastructureError, VmDiedError } from '../errors.ts'
 import type { Exit } from '../host/host.ts'
 import type { Lifeline } from '../lifeline.ts'
+import { hintFor } from '../qemu/hints.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { formatDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -41,6 +42,8 @@ function causeOfDeath(
 ): Error {
   const after = `${formatDuration(elapsedMs)} after its start`
   if (stopping()) return new VmDiedError(`the VM was stopped, ${after}`, where)
+  const log = kernelLog()
+  if (log?.panic !== undefined) return panicError(log.panic, log, where)
   const reason = shutdownReason()
   if (reason === 'guest-shutdown') {
     return new VmDiedError(`the guest powered itself off, ${after}`, {
@@ -59,6 +62,7 @@ function causeOfDeath(
     return new InfrastructureError(`QEMU ended: ${complaints.at(-1)}`, {
       ...where,
       tail: complaints.join('\n'),
+      hint: hintFor(complaints),
     })
   }
   return new VmDiedError(`QEMU ${how}, ${after}`, {
@@ -67,8 +71,24 @@ function causeOfDeath(
   })
 }
 
+/**
+ * Ends the VM's lifeline when its kernel has given up; after a moment, for the call trace follows the
+ * line that says so, and QEMU's end follows that.
+ */
+export async function panicked(
+  line: string,
+  { kernelLog, life, where }: { kernelLog: KernelLog; life: Lifeline; where: Deathbed['where'] },
+): Promise<void> {
+  await waitFor(kernelLog.ended, { timeoutMs: LAST_WORDS_MS }).catch(() => {})
+  life.end(panicError(line, kernelLog, where))
+}
+
 /** The death of a guest whose kernel gave up. */
-export function panicError(line: string, kernelLog: KernelLog, where: { vm: string; dut: string }) {
-  const text = line.replace(/^\[[^\]]*\]\s*/, '')
-  return new VmDiedError(`kernel panic: ${text}`, { ...where, tail: kernelLog.tail() })
+export function panicError(
+  line: string,
+  kernelLog: KernelLog,
+  where: Deathbed['where'],
+): VmDiedError {
+  const reason = line.replace(/^.*Kernel panic - not syncing:?\s*/, '')
+  return new VmDiedError(`kernel panic: ${reason}`, { ...where, tail: kernelLog.sincePanic() })
 }

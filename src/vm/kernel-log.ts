@@ -17,7 +17,7 @@ export class KernelLog {
   /** Resolves when QEMU has closed it: nothing more will come. */
   readonly ended: Promise<void>
   #text = ''
-  #panicked = false
+  #panic: { line: string; at: number } | undefined
 
   constructor(stream: Duplex, listener: KernelLogListener) {
     const decoder = new TextDecoder()
@@ -33,9 +33,10 @@ export class KernelLog {
       for (const [, stage] of lines.matchAll(STAGE))
         if (stage) listener.stage(stage === 'ready' ? 'shell' : stage)
       const panic = PANIC.exec(lines)
-      if (panic && !this.#panicked) {
-        this.#panicked = true
-        listener.panic(panic[0].trim())
+      if (panic && this.#panic === undefined) {
+        const text = panic[0].trim()
+        this.#panic = { line: text, at: this.#text.lastIndexOf(text) }
+        listener.panic(text)
       }
     })
     this.ended = new Promise((resolve) => {
@@ -47,6 +48,18 @@ export class KernelLog {
   /** Everything the kernel said, as far as it is remembered (the last million characters). */
   get text(): string {
     return this.#text
+  }
+
+  /** The line in which the kernel gave up, if it has. */
+  get panic(): string | undefined {
+    return this.#panic?.line
+  }
+
+  /** From some lines before the panic to the end. */
+  sincePanic(lines = 20): string {
+    const { at = 0 } = this.#panic ?? {}
+    const before = lastLines(this.#text.slice(0, at), 4)
+    return [...before, ...this.#text.slice(at).split('\n')].slice(0, lines).join('\n')
   }
 
   tail(lines = 20): string {

@@ -7,7 +7,7 @@ import { qemuArgs } from '../qemu/args.ts'
 import { type QemuProcess, startQemu } from '../qemu/process.ts'
 import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
 import { waitFor } from '../wait.ts'
-import { awaitDeath, panicError } from './death.ts'
+import { awaitDeath, panicked } from './death.ts'
 import type { VmSite } from './home.ts'
 import { KernelLog } from './kernel-log.ts'
 import { placeDevices } from './place.ts'
@@ -87,7 +87,7 @@ export async function launch(
     const logStream = await waitFor(listeners.kernelLog.connection, patience)
     const kernelLog = new KernelLog(logStream, {
       stage: onStage,
-      panic: (line) => life.end(panicError(line, kernelLog, where)),
+      panic: (line) => void panicked(line, { kernelLog, life, where }),
     })
     parts.kernelLog = kernelLog
     const agentStream = await waitFor(listeners.agent.connection, patience)

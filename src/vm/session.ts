@@ -1,3 +1,4 @@
+import { atCallSite } from '../call-site.ts'
 import type { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
 import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
@@ -57,12 +58,14 @@ export async function openSession(
     await close()
     throw error
   }
-  return {
+  const session: Session = {
     name,
     console,
-    cmd: (...args) => shell.cmd(...args),
-    exec: (command, options) => exec({ agent, life, where }, command, options),
+    cmd: (...args) => atCallSite(session.cmd, () => shell.cmd(...args)),
+    exec: (command, options) =>
+      atCallSite(session.exec, () => exec({ agent, life, where }, command, options)),
     close,
     [Symbol.asyncDispose]: close,
   }
+  return session
 }

@@ -36,6 +36,7 @@ export async function startVm(
   const dir = `${site.dir}/${spec.name}`
   const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
   signal?.throwIfAborted()
+  await host.remove(dir) // of a VM of that name which died
   await host.makeDir(dir, 0o700)
   const append = `${guest.append} dut.hostname=${spec.name}`
   const forwards = forwardsOf(spec.devices)

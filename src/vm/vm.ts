@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto'
+import { atCallSite } from '../call-site.ts'
 import type { Console } from '../console/console.ts'
 import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
-import { shellQuote } from '../console/line.ts'
 import type { Pattern } from '../console/pattern.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
 import type { CmdOptions, CmdResult, Shell } from '../console/shell.ts'
@@ -10,8 +9,10 @@ import { GuestError, UsageError } from '../errors.ts'
 import { FORWARD_ADDRESS } from '../qemu/args.ts'
 import type { Forward } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
+import { defer } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
+import { copyIn, copyOut } from './files.ts'
 import type { VmHome } from './home.ts'
 import type { Machine } from './launch.ts'
 import { openSession, type Session } from './session.ts'
@@ -91,7 +92,7 @@ export class Vm implements AsyncDisposable {
     timeouts?: Duration | readonly Duration[],
     options?: CmdOptions,
   ): Promise<CmdResult> {
-    return this.#parts.shell.cmd(commands, expects, timeouts, options)
+    return atCallSite(this.cmd, () => this.#parts.shell.cmd(commands, expects, timeouts, options))
   }
 
   /**
@@ -102,30 +103,38 @@ export class Vm implements AsyncDisposable {
    * @throws CommandFailedError with `check: true`, when its status is not 0
    */
   exec(command: string, options?: ExecOptions): Promise<ExecResult> {
-    return exec(this.#machine, command, options)
+    return atCallSite(this.exec, () => exec(this.#machine, command, options))
   }
 
-  /** A further independent shell in the same guest. */
+  /** A further independent shell in the same guest; closed with the test that opened it. */
   session(name = `session${++this.#sessions}`): Promise<Session> {
-    return openSession(this.#machine, name)
+    return atCallSite(this.session, async () => {
+      const session = await openSession(this.#machine, name)
+      defer(() => session.close())
+      return session
+    })
   }
 
   /**
    * Starts an interactive program on a terminal of its own and waits for its prompt, if it has one.
+   * It ends with the test that started it, or else with the VM.
    *
    * @throws GuestError when it ends, CommandTimeoutError when its prompt does not come in time
    */
-  async spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
-    const { agent, where, life } = this.#machine
-    const terminal = openTerminal(agent, command, where)
-    const program = new Program(terminal, command, options, { ...where, life })
-    try {
-      await program.ready(options)
-    } catch (error) {
-      terminal.close()
-      throw error
-    }
-    return program
+  spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
+    return atCallSite(this.spawn, async () => {
+      const { agent, where, life } = this.#machine
+      const terminal = openTerminal(agent, command, where)
+      const program = new Program(terminal, command, options, { ...where, life })
+      try {
+        await program.ready(options)
+      } catch (error) {
+        terminal.close()
+        throw error
+      }
+      defer(() => program.close())
+      return program
+    })
   }
 
   /** A QMP command. @throws QmpError when QEMU refuses it */
@@ -156,22 +165,13 @@ export class Vm implements AsyncDisposable {
   }
 
   /** Writes a file into the guest; checked by its SHA-256. Folders are made as needed. */
-  async copyIn(data: string | Uint8Array, path: string, { mode = 0o644 } = {}): Promise<void> {
-    const file = shellQuote(path)
-    const { stdout } = await this.exec(
-      `mkdir -p -- "$(dirname -- ${file})" && cat > ${file} && chmod ${mode.toString(8)} ${file} && sha256sum < ${file}`,
-      { input: data, check: true },
-    )
-    this.#compare(path, data, stdout)
+  copyIn(data: string | Uint8Array, path: string, { mode = 0o644 } = {}): Promise<void> {
+    return atCallSite(this.copyIn, () => copyIn(this.#machine, data, path, mode))
   }
 
   /** Reads a file of the guest; checked by its SHA-256. */
-  async copyOut(path: string): Promise<Uint8Array> {
-    const file = shellQuote(path)
-    const { stdoutBytes } = await this.exec(`cat ${file}`, { check: true })
-    const { stdout } = await this.exec(`sha256sum < ${file}`, { check: true })
-    this.#compare(path, stdoutBytes, stdout)
-    return stdoutBytes
+  copyOut(path: string): Promise<Uint8Array> {
+    return atCallSite(this.copyOut, () => copyOut(this.#machine, path))
   }
 
   /** Stops the virtual CPUs. */
@@ -228,15 +228,5 @@ export class Vm implements AsyncDisposable {
 
   get #machine(): Machine {
     return this.#parts.machine
-  }
-
-  #compare(path: string, data: string | Uint8Array, reported: string): void {
-    const wanted = createHash('sha256').update(data).digest('hex')
-    if (!reported.startsWith(wanted)) {
-      throw new GuestError(`${path} is not the same on both sides: its SHA-256 differs`, {
-        ...this.#machine.where,
-        hint: 'was it written to meanwhile, or is the file system full? (df in the guest)',
-      })
-    }
   }
 }

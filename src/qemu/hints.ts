@@ -1,0 +1,24 @@
+/** What to do about what QEMU says when it refuses; QEMU 7.2's own words. */
+const HINTS: readonly [RegExp, string][] = [
+  [
+    /unable to map backing store|failed to resize memfd|hugetlb/i,
+    'reserve pages of that size first, e.g. reserveHugepages(dut, 512), or leave hugepages out',
+  ],
+  [
+    /Could not set up host forwarding rule/,
+    'a program outside of this package took the port meanwhile; start again',
+  ],
+  [
+    /Failed to connect|Connection refused|No such file or directory.*socket/i,
+    'start the backend first: the backend option of dutTest runs before the VMs',
+  ],
+  [/Failed to get .* lock/, 'another QEMU has the image open'],
+  [/Permission denied/, 'is this user allowed to open it? For KVM: the group kvm'],
+  [/not a valid device model name|Property .* not found/, 'see qemu-system-x86_64 -device help'],
+]
+
+/** The next step for one of QEMU's complaints, where it is known. */
+export function hintFor(complaints: readonly string[]): string | undefined {
+  const text = complaints.join('\n')
+  return HINTS.find(([pattern]) => pattern.test(text))?.[1]
+}
