@@ -31,7 +31,7 @@ export interface TestpmdCmdOptions {
 export class Testpmd implements AsyncDisposable {
   /** The terminal that it is typed into; `console.text` is all that it ever printed. */
   readonly program: Program
-  /** What its command line has and no other's, for `pgrep -f`. */
+  /** Its --file-prefix, which no other testpmd on the machine has. */
   readonly filePrefix: string
   readonly #target: Target
 

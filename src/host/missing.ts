@@ -4,6 +4,20 @@ import { InfrastructureError } from '../errors.ts'
 export function missing(file: string): InfrastructureError {
   return new InfrastructureError(`${file} is not installed on this machine`, {
     command: file,
-    hint: `install the package that has ${file}`,
+    hint: file.includes('/')
+      ? 'is the path right?'
+      : `on Debian: apt-get install ${packageOf(file)}`,
   })
+}
+
+/** Debian's names, where they are not the program's. */
+const PACKAGES: Record<string, string> = {
+  'dpdk-testpmd': 'dpdk-dev',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  flock: 'util-linux',
+  setpriv: 'util-linux',
+}
+
+function packageOf(file: string): string {
+  return PACKAGES[file] ?? file
 }

@@ -33,8 +33,9 @@ export class ProgressView {
   show(suite: string, progress: Progress): void {
     const key = `${suite}  ${progress.dut}`
     if (progress.kind === 'vm') this.#showVm(key, progress)
-    else if (progress.once || !this.#screen.isTTY)
-      this.#sayOnce(`${progress.dut}  ${progress.line}`)
+    else if (progress.once) this.#sayOnce(progress.line, `${progress.dut}  ${progress.line}`)
+    else if (!this.#screen.isTTY)
+      this.#sayOnce(phase(key, progress.line), `${key}  ${progress.line}`)
     else this.#state(key).note = progress.line
     if (this.#screen.isTTY) this.#draw()
   }
@@ -66,9 +67,9 @@ export class ProgressView {
     return state
   }
 
-  #sayOnce(line: string): void {
-    if (this.#said.has(line)) return
-    this.#said.add(line)
+  #sayOnce(what: string, line: string): void {
+    if (this.#said.has(what)) return
+    this.#said.add(what)
     this.clear()
     this.#line(line)
   }
@@ -88,4 +89,9 @@ export class ProgressView {
   #line(text: string): void {
     this.#screen.write(`${text}\n`)
   }
+}
+
+/** A note without its counters: in a log, `unpacking packages 43/180` need not be said 180 times. */
+function phase(key: string, line: string): string {
+  return `${key} ${line.replaceAll(/\d+(\.\d+)?/g, '')}`
 }

@@ -2,6 +2,8 @@ import type { ResolvedPluginOptions } from './options.ts'
 
 /** What the main process gives every worker; plain data. */
 export interface ProvidedRun {
+  /** Vitest's root: suites are named by their path below it. */
+  root: string
   /** The run's folder. */
   folder: string
   /** The socket of the run's channel. */

@@ -1,4 +1,4 @@
-import { basename } from 'node:path'
+import { relative } from 'node:path'
 import type { Reporter, TestCase, Vitest } from 'vitest/node'
 import { currentRun } from './run.ts'
 import { summaryTable } from './summary.ts'
@@ -15,7 +15,7 @@ export class DutReporter implements Reporter {
 
   async onTestCaseResult(test: TestCase): Promise<void> {
     const run = await currentRun(this.#vitest)
-    const suite = run?.suites.get(basename(test.module.moduleId))
+    const suite = run?.suites.get(relative(this.#vitest.config.root, test.module.moduleId))
     const { state } = test.result()
     for (const { message } of test.annotations()) {
       suite?.notes.push({ test: test.name, state, text: message })

@@ -62,5 +62,10 @@ async function open(vitest: Vitest): Promise<Run> {
 /** What the workers of a project are given. */
 export function provide(project: TestProject, run: Run, options: ResolvedPluginOptions): void {
   const { folder, channel } = run
-  project.provide('vitestDut', { folder: folder.path, channel, options })
+  project.provide('vitestDut', {
+    root: project.vitest.config.root,
+    folder: folder.path,
+    channel,
+    options,
+  })
 }

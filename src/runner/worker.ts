@@ -1,4 +1,4 @@
-import { basename } from 'node:path'
+import { relative } from 'node:path'
 import { inject } from 'vitest'
 import { UsageError } from '../errors.ts'
 import { Dut } from '../fleet/dut.ts'
@@ -39,7 +39,7 @@ export class Worker {
     file: string,
     options: SuiteOptions<B>,
   ): { start(): Promise<Fleet<B>>; release(): Promise<void> } {
-    const name = basename(file)
+    const name = relative(this.#run.root, file)
     const suite = new Suite(async (signal) => {
       const fleet = await startFleet(
         this.#duts(name, options.duts, options.bootTimeoutMs),

@@ -81,6 +81,7 @@ describe('a socket that cannot be', () => {
   test('has one of exactly 107 bytes beside it, which can', async () => {
     const path = join(dir, 'x'.repeat(LONGEST_SOCKET_PATH - dir.length - 1))
     expect(path.length).toBe(107)
+    await expect(host.listen(`${path}x`)).rejects.toThrow('108 bytes')
     const { connection, close } = await host.listen(path)
     const peer = connect(path)
     expect(await connection).toBeDefined()

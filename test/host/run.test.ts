@@ -65,7 +65,7 @@ describe('a program that cannot be run', () => {
     const error = await run('no-such-program', ['x']).catch((error) => error)
     expect(error).toBeInstanceOf(InfrastructureError)
     expect(error.message).toContain('no-such-program is not installed on this machine')
-    expect(error.message).toContain('→ install the package that has no-such-program')
+    expect(error.message).toContain('→ on Debian: apt-get install no-such-program')
   })
 
   test('because its folder is not there is an error, not a status', async () => {

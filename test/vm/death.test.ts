@@ -132,9 +132,9 @@ test('a kernel log that stays open does not keep the news of a death for long', 
 })
 
 test('a panic is told without the kernel’s time stamp, with its last lines', async () => {
-  const log = { tail: () => '[1] a\n[2] b' } as KernelLog
+  const log = { sincePanic: () => '[1] a\n[2] b' } as KernelLog
   const error = panicError('[    2.1] Kernel panic - not syncing: x', log, where)
   expect(error).toBeInstanceOf(VmDiedError)
-  expect(error.message).toMatch(/^dut0\/vm0: kernel panic: Kernel panic - not syncing: x\n/)
+  expect(error.message).toMatch(/^dut0\/vm0: kernel panic: x\n/)
   expect(error.message).toMatch(/\| \[1\] a\n {2}\| \[2\] b$/)
 })

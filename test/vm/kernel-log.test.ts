@@ -61,6 +61,15 @@ describe('the kernel’s messages', () => {
     }
   })
 
+  test('tell a stage whose line began in the read before', async () => {
+    const { log, qemu, stages } = await openLog()
+    qemu.write('[1] a\n[2] vitest-dut: mod')
+    await poll(() => log.text.endsWith('mod') || undefined, { timeoutMs: 5000 })
+    qemu.write('ules\n')
+    await poll(() => stages[0], { timeoutMs: 5000 })
+    expect(stages).toEqual(['modules'])
+  })
+
   test('are remembered up to a limit', async () => {
     const { log, qemu, end } = await openLog()
     for (let i = 0; i < 30; i++) qemu.write(`${String(i).padStart(99_999, '.')}\n`)
