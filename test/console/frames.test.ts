@@ -16,6 +16,10 @@ describe('a frame', () => {
     expect([...bytes]).toEqual([2, 0, 0, 0, 4, 3, 2, 1, 2, 0, 0, 0, 97, 98])
   })
 
+  test('carries no more than the agent takes', () => {
+    expect(LONGEST_PAYLOAD).toBe(65_536)
+  })
+
   test('may carry nothing', () => {
     expect([...encodeFrames(8, 5, Buffer.alloc(0))]).toEqual([0, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0])
   })

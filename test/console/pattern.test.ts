@@ -71,21 +71,19 @@ describe('far into a long text', () => {
 
   test.each([64 * 1024, 64 * 1024 - 1, 1000])('a match of %d characters is found', (length) => {
     const body = 'y'.repeat(length - 2)
-    for (const step of [1000, 1013, 65_536]) {
-      const text = `${'x'.repeat(300_000)}<${body}>`
-      const pieces = text.match(new RegExp(`.{1,${step}}`, 'g')) ?? []
-      expect(find(/<y*>/, pieces), `in steps of ${step}`).toEqual({
-        from: 300_000,
-        to: 300_000 + length,
-      })
+    // Wherever the window of what is remembered happens to be moved.
+    for (let from = 300_000; from < 370_000; from += 3000) {
+      const text = `${'x'.repeat(from)}<${body}>`
+      const pieces = text.match(/.{1,1013}/g) ?? []
+      expect(find(/<y*>/, pieces), `at ${from}`).toEqual({ from, to: from + length })
     }
   })
 
   test('the beginning of the text is not found again', () => {
     const pieces = Array<string>(400).fill('x'.repeat(1000))
-    expect(find(/^x{1500}y|^x{3}$/, pieces)).toBeUndefined()
-    expect(find(/(?<!x)x{10}y|^.{2000}z/, [...pieces, 'z'])).toBeUndefined()
-    expect(find(/(?<![\s\S])x{1000}$/, ['-', ...pieces])).toBeUndefined()
+    for (const pattern of [/^x/, /(?<![\s\S])x/, /(?<!x|-)x/]) {
+      expect(find(pattern, ['-', ...pieces])).toBeUndefined()
+    }
   })
 })
 

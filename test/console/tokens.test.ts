@@ -75,6 +75,7 @@ describe('marks', () => {
 })
 
 const STREAMS = {
+  'empty lines behind a banner': `${banner(3)}\n\na\n\nb\n`,
   'a session': `${banner(12)}${mark('1:0')}echo\r\n${mark('S')}žluťoučký 漢字 🐧\r\n${mark('2:127')}`,
   escapes: `\x1b[?2004h\x1b[1;32mok\x1b[0m\r\n\x1b]0;title\x07x\x1b]2;t\x1b\\y\x1b(B\x1b[K\r\n`,
   'an escape before a mark': `a\x1b[0m${mark('1:0')}\x1b[1m${mark('S')}b\x1b[m${mark('2:0')}`,
