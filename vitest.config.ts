@@ -11,9 +11,9 @@ const alias = [
   { find: /^vitest-dut\/(dpdk|dts)$/, replacement: at('src/$1/index.ts') },
 ]
 
-async function dutPlugin() {
+async function dutPlugin(options = {}) {
   const file = at('src/plugin.ts')
-  return existsSync(file) ? [(await import(file)).dut()] : []
+  return existsSync(file) ? [(await import(file)).dut(options)] : []
 }
 
 export default defineConfig({
@@ -39,7 +39,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        plugins: await dutPlugin(),
+        plugins: await dutPlugin({ summary: true }),
         resolve: { alias },
         test: {
           name: 'examples',

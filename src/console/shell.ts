@@ -25,7 +25,9 @@ export interface CmdOptions {
 
 /** The keys that end a program: interrupt twice, then quit, for one that catches the first. */
 const ENDING_KEYS = ['\x03', '\x03', '\x1c']
-const KEY_PATIENCE_MS = 1000
+const KEY_PATIENCE_MS = 2000
+/** How long a shell that is back may take to answer on a machine that is short of time. */
+const SYNC_PATIENCE_MS = 30_000
 
 const isPrompt = (mark: Mark) => mark.kind === 'prompt'
 
@@ -184,7 +186,7 @@ export class Shell {
           () => false,
         )
         if (!back) continue
-        await this.#sync(KEY_PATIENCE_MS)
+        await this.#sync(SYNC_PATIENCE_MS)
         this.#heldBy = undefined
         return
       }
@@ -194,7 +196,7 @@ export class Shell {
   /** A console that was given up is of use again if its program has ended since. */
   async #takeBack(heldBy: string, { command }: Step): Promise<void> {
     if (this.#account.atPrompt || this.#account.inDoubt) {
-      await this.#sync(KEY_PATIENCE_MS)
+      await this.#sync(SYNC_PATIENCE_MS)
       this.#heldBy = undefined
       return
     }

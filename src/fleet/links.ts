@@ -25,7 +25,7 @@ export class Links {
 
   async #open(name: string): Promise<Hub> {
     const { host, qemu, dir } = this.#options
-    const folder = `${dir}/link-${this.#hubs.size}`
+    const folder = `${dir}/link@${this.#hubs.size}` // no VM's folder can be named so
     await host.makeDir(folder, 0o700)
     return openHub({ host, qemu, dir: folder, name })
   }

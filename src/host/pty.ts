@@ -1,20 +1,21 @@
 import { constants } from 'node:os'
 import { spawn } from 'node-pty'
+import { bound } from './bound.ts'
 import type { Exit, Pty, PtyOptions } from './host.ts'
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
 
 /**
- * A program on a pseudo-terminal of this machine, killed by the kernel when this process ends
- * (`setpriv --pdeathsig`: the terminal's hang-up alone is not enough, because node-pty's master is
- * inherited by later children, which then keep the terminal open).
+ * A program on a pseudo-terminal of this machine, killed by the kernel when this process ends. (The
+ * terminal's hang-up alone is not enough, because node-pty's master is inherited by later children,
+ * which then keep the terminal open.)
  */
 export function openPty(
   file: string,
   args: readonly string[],
   { cwd, env, cols = 1000, rows = 50 }: PtyOptions = {},
 ): Pty {
-  const terminal = spawn('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
+  const terminal = spawn(...bound(file, args), {
     name: 'dumb',
     cols,
     rows,
@@ -39,7 +40,10 @@ export function openPty(
       if (running) terminal.write(typeof data === 'string' ? data : Buffer.from(data))
     },
     kill: (signal = 'SIGKILL') => {
-      if (running) terminal.kill(signal)
+      if (!running) return
+      try {
+        process.kill(-terminal.pid, signal) // it leads a process group of its own
+      } catch {} // gone, though we have not heard of it yet
     },
     exited,
   }

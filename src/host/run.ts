@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { InfrastructureError } from '../errors.ts'
 import { waitFor } from '../wait.ts'
+import { bound, isMissing } from './bound.ts'
 import type { Exit, RunOptions, RunResult } from './host.ts'
 import { missing } from './missing.ts'
 
@@ -16,7 +17,7 @@ export async function run(
   // execa takes 100 ms to load, which a worker that only drives consoles need not pay at its start.
   const { execa } = await import('execa')
   signal?.throwIfAborted()
-  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
+  const child = execa(...bound(file, args), {
     ...(cwd === undefined ? {} : { cwd }),
     ...(env === undefined ? {} : { env }),
     input: input ?? '',
@@ -64,9 +65,4 @@ function signalGroup(leader: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-leader, signal)
   } catch {} // nobody is left in it
-}
-
-// setpriv says so itself, with the status that a shell would give and words of the user's language.
-function isMissing({ exitCode, stderr }: { exitCode?: number; stderr: string }, file: string) {
-  return exitCode === 127 && stderr.startsWith('setpriv: ') && stderr.includes(file)
 }

@@ -4,6 +4,7 @@ import type { Progress } from '../fleet/progress.ts'
 /** What workers and the main process tell each other while a run goes on, a JSON line each. */
 export type ToMain =
   | { type: 'progress'; suite: string; progress: Progress }
+  /** A suite's VMs are ready, and are to be in the closing table. */
   | { type: 'fleet'; suite: string; vms: { dut: string; vm: string; bootMs: number }[] }
 export type ToWorker = { type: 'cancel'; reason: string }
 

@@ -40,7 +40,7 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       config.setupFiles = [...config.setupFiles, here('setup')]
       if (equipped.has(vitest)) return
       equipped.add(vitest)
-      vitest.config.reporters.push(new DutReporter(vitest, resolved) as never)
+      vitest.config.reporters.push(new DutReporter(vitest) as never)
       vitest.onClose(async () => (await currentRun(vitest))?.close())
       if (resolved.handleSignals && !vitest.config.watch) handleSignals(vitest)
     },

@@ -3,14 +3,12 @@ import type { Reporter, TestCase, Vitest } from 'vitest/node'
 import { currentRun } from './run.ts'
 import { summaryTable } from './summary.ts'
 
-/** Keeps progress lines and Vitest's own output apart, and prints the closing table where asked. */
+/** Keeps progress lines and Vitest's own output apart, and prints the closing table of suites that ask for it. */
 export class DutReporter implements Reporter {
   readonly #vitest: Vitest
-  readonly #summary: boolean
 
-  constructor(vitest: Vitest, { summary }: { summary: boolean }) {
+  constructor(vitest: Vitest) {
     this.#vitest = vitest
-    this.#summary = summary
   }
 
   async onTestCaseResult(test: TestCase): Promise<void> {
@@ -25,7 +23,7 @@ export class DutReporter implements Reporter {
   async onTestRunEnd(): Promise<void> {
     const run = await currentRun(this.#vitest)
     run?.view.clear()
-    if (!this.#summary || run === undefined || run.suites.size === 0) return
+    if (run === undefined || run.suites.size === 0) return
     this.#vitest.logger.log(`\n${summaryTable([...run.suites.values()])}\n`)
     run.suites.clear()
   }

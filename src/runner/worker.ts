@@ -47,7 +47,7 @@ export class Worker {
         { signal },
       )
       const vms = fleet.vms.map((vm) => ({ dut: vm.dut.name, vm: vm.name, bootMs: vm.bootMs }))
-      this.#channel.tell({ type: 'fleet', suite: name, vms })
+      if (this.#run.options.summary) this.#channel.tell({ type: 'fleet', suite: name, vms })
       return fleet
     })
     this.#suites.add(suite)
