@@ -2,11 +2,12 @@
  * Whose turn a console is: the shell's, or that of a program the shell runs.
  *
  * A line typed at a prompt is the shell's. A line typed after an expected text was seen may be read by
- * the program that printed it or, if that has just ended, by the shell: such a line is *in doubt*. A
- * start mark tells that the shell has read it. The prompt before it tells nothing: it may be the end
- * of the program that read the line, or have been printed just before the shell reads it. Where this
- * matters a *probe* is typed: the terminal passes lines on in order, so the probe's own prompt says
- * that everything typed before it has been read.
+ * the program that printed it or, if that has just ended, by the shell: such a line is *in doubt*. The
+ * next prompt tells nothing: it may be the end of the program that read the line, or have been printed
+ * just before the shell reads it. Text that comes behind that prompt tells that the shell runs the
+ * line, for a shell that waits prints nothing. Where nothing comes a *probe* is typed: the terminal
+ * passes lines on in order, so the probe's own prompt says that everything typed before it has been
+ * read.
  */
 export class PromptAccount {
   #running = true
@@ -43,10 +44,10 @@ export class PromptAccount {
     this.#probing = true
   }
 
-  start(): void {
-    if (this.#running || this.#probing) return
+  text(): void {
+    if (!this.inDoubt || this.#probing) return
     this.#running = true
-    this.#doubtful = Math.max(0, this.#doubtful - 1)
+    this.#doubtful -= 1
   }
 
   prompt({ isAnswer }: { isAnswer: boolean }): void {

@@ -2,7 +2,6 @@
  * What a guest's shell says besides its output: marks that nobody could take for output, each of them
  * between two record separators (0x1e).
  *
- *     start   RS secret "S" RS                 the shell has read a line and runs it (bash's PS0)
  *     prompt  RS secret count ":" status RS    the shell is back; `status` is `$?`
  *     more    RS secret "M" RS                 an unfinished line: a quote or a loop is still open
  *     banner  RS "dut-shell " pid RS NL        a new shell of the default guest, not set up yet
@@ -10,7 +9,7 @@
  * `secret` differs for each console, and `count` goes up with each prompt, so that an old prompt which
  * is printed again is output.
  */
-export type Mark = Prompt | { kind: 'start' } | { kind: 'more' } | { kind: 'banner' }
+export type Mark = Prompt | { kind: 'more' } | { kind: 'banner' }
 
 export interface Prompt {
   kind: 'prompt'
@@ -28,14 +27,13 @@ export function setupLine(secret: string): string {
   const name = `${secret.slice(0, 2)}''${secret.slice(2)}`
   const mark = (body: string) => `$'\\036'${name}${body}$'\\036'`
   return (
-    `unset PROMPT_COMMAND; __dut=0; PS0=${mark('S')} PS2=${mark('M')} ` +
-    `PS1=${mark(`'$((++__dut)):$?'`)}\n`
+    `unset PROMPT_COMMAND PS0; __dut=0; PS2=${mark('M')} ` + `PS1=${mark(`'$((++__dut)):$?'`)}\n`
   )
 }
 
 /** A secret for one console: short, because a virtio console sends 16 bytes at a time. */
 export function makeSecret(): string {
-  return crypto.randomUUID().slice(0, 4)
+  return crypto.randomUUID().slice(0, 3)
 }
 
 /** Recognises the marks of one console, in the order in which they come. */
@@ -52,7 +50,6 @@ export class MarkReader {
     }
     if (!body.startsWith(this.secret)) return undefined
     const rest = body.slice(this.secret.length)
-    if (rest === 'S') return { kind: 'start' }
     if (rest === 'M') return { kind: 'more' }
     const [, count, status] = /^(\d+):(\d+)$/.exec(rest)?.map(Number) ?? []
     if (count === undefined || status === undefined) return undefined

@@ -46,7 +46,10 @@ export class Shell {
   constructor(console: Console) {
     this.console = console
     console.subscribe({
-      text: (text) => this.#step?.text(text),
+      text: (text) => {
+        this.#account.text()
+        this.#step?.text(text)
+      },
       mark: (mark) => this.#hear(mark),
       typed: (data) => {
         const lines = Buffer.from(data).toString().split('\n').length - 1
@@ -140,8 +143,6 @@ export class Shell {
       this.#account.restart()
       this.#heldBy = undefined
       this.console.send(setupLine(this.console.marks.secret))
-    } else if (mark.kind === 'start') {
-      this.#account.start()
     } else if (mark.kind === 'prompt') {
       this.#account.prompt(mark)
     }

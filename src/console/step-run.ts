@@ -53,7 +53,6 @@ export class StepRun {
       this.shellEnded = true
       this.#settle.reject(this.#endedError())
     } else if (this.#typed === 'not yet') return
-    else if (mark.kind === 'start') this.#capture.clear()
     else if (mark.kind === 'prompt') this.#prompt(mark)
     else if (this.#step.expect === '') this.#settle.reject(this.#unfinished())
   }
@@ -65,6 +64,7 @@ export class StepRun {
       this.#met(this.#ended?.output ?? '', this.#ended?.exitCode)
     } else {
       this.#ended = { output: this.#capture.text, exitCode: status }
+      this.#capture.clear()
       if (this.#typed === 'at a prompt') this.#met(this.#ended.output, status)
       else this.#context.probe()
     }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { PromptAccount } from '../../src/console/account.ts'
 
-type Event = 'typed' | 'start' | 'prompt' | 'probed' | 'answer' | 'restart'
+type Event = 'typed' | 'text' | 'prompt' | 'probed' | 'answer' | 'restart'
 
 function after(...events: Event[]): PromptAccount {
   const account = new PromptAccount()
@@ -18,40 +18,36 @@ describe('whose turn the console is', () => {
     ['nothing was printed', [], 'running'],
     ['the first prompt', ['prompt'], 'at a prompt'],
     ['a command was typed', ['prompt', 'typed'], 'running'],
-    ['it was read', ['prompt', 'typed', 'start'], 'running'],
-    ['it has ended', ['prompt', 'typed', 'start', 'prompt'], 'at a prompt'],
-    ['a program was typed into', ['prompt', 'typed', 'start', 'typed'], 'running'],
+    ['it prints', ['prompt', 'typed', 'text'], 'running'],
+    ['it has ended', ['prompt', 'typed', 'prompt'], 'at a prompt'],
+    ['a program was typed into', ['prompt', 'typed', 'typed'], 'running'],
     [
       'it has ended, and who read the line is not known',
-      ['prompt', 'typed', 'start', 'typed', 'prompt'],
+      ['prompt', 'typed', 'typed', 'prompt'],
       'in doubt',
     ],
     [
-      'the shell has read the line',
-      ['prompt', 'typed', 'start', 'typed', 'prompt', 'start'],
+      'the shell runs the line, which prints',
+      ['prompt', 'typed', 'typed', 'prompt', 'text'],
       'running',
     ],
-    [
-      'and has ended it',
-      ['prompt', 'typed', 'start', 'typed', 'prompt', 'start', 'prompt'],
-      'at a prompt',
-    ],
+    ['and has ended it', ['prompt', 'typed', 'typed', 'prompt', 'text', 'prompt'], 'at a prompt'],
     [
       'one of two lines was read by the shell',
-      ['prompt', 'typed', 'start', 'typed', 'typed', 'prompt', 'start', 'prompt'],
+      ['prompt', 'typed', 'typed', 'typed', 'prompt', 'text', 'prompt'],
       'in doubt',
     ],
     [
       'a probe was typed, and a prompt came that is not its answer',
-      ['prompt', 'typed', 'start', 'typed', 'prompt', 'probed', 'prompt'],
+      ['prompt', 'typed', 'typed', 'prompt', 'probed', 'prompt'],
       'in doubt',
     ],
     [
       'the probe was answered',
-      ['prompt', 'typed', 'start', 'typed', 'prompt', 'probed', 'start', 'answer'],
+      ['prompt', 'typed', 'typed', 'prompt', 'probed', 'text', 'answer'],
       'at a prompt',
     ],
-    ['another shell began', ['prompt', 'typed', 'start', 'typed', 'restart'], 'running'],
+    ['another shell began', ['prompt', 'typed', 'typed', 'restart'], 'running'],
     ['another shell’s prompt', ['prompt', 'typed', 'typed', 'restart', 'prompt'], 'at a prompt'],
   ])('after: %s', (_, events, state) => {
     const account = after(...events)
@@ -68,7 +64,7 @@ test('a probe is under way from its typing to its answer', () => {
   expect(after('prompt', 'probed', 'restart').probing).toBe(false)
 })
 
-test('a start mark while a probe is under way settles nothing', () => {
-  const account = after('prompt', 'typed', 'start', 'typed', 'prompt', 'probed', 'start')
+test('text while a probe is under way settles nothing', () => {
+  const account = after('prompt', 'typed', 'typed', 'prompt', 'probed', 'text')
   expect(account.inDoubt).toBe(true)
 })

@@ -43,10 +43,10 @@ describe('what was printed', () => {
       text: (text) => heard.push(text),
       mark: (mark) => heard.push(mark),
     })
-    feed(`a\x1e${console.marks.secret}S\x1eb`)
+    feed(`a\x1e${console.marks.secret}M\x1eb`)
     leave()
     feed('c')
-    expect(heard).toEqual(['a', { kind: 'start' }, 'b'])
+    expect(heard).toEqual(['a', { kind: 'more' }, 'b'])
   })
 
   test('a character that two reads share is whole', () => {

@@ -7,22 +7,21 @@ const prompt = (status: number, isAnswer = false) => ({ kind: 'prompt', status, 
 
 describe('what stands between two record separators', () => {
   test.each([
-    ['5ec0S', { kind: 'start' }],
     ['5ec0M', { kind: 'more' }],
     ['5ec01:0', prompt(0)],
     ['5ec017:255', prompt(255)],
     ['dut-shell 4711', { kind: 'banner' }],
     ['', undefined],
     ['5ec0', undefined],
-    ['5ec0s', undefined],
-    ['5ec0SS', undefined],
+    ['5ec0m', undefined],
+    ['5ec0MM', undefined],
     ['5ec01:', undefined],
     ['5ec0:0', undefined],
     ['5ec01:-1', undefined],
     ['5ec01:0 ', undefined],
     ['5ec00:0', undefined],
     ['dead1:0', undefined],
-    [' 5ec0S', undefined],
+    [' 5ec0M', undefined],
     ['dut-shell', undefined],
     ['dut-shell x', undefined],
     ['my dut-shell 1', undefined],
@@ -86,9 +85,9 @@ describe('the line that puts a bash under the protocol', () => {
     const shown = execFileSync('bash', [
       '--norc',
       '-c',
-      `${line}\nfalse; printf %s "\${PS1@P}\${PS1@P}\${PS0@P}\${PS2@P}"`,
+      `${line}\nfalse; printf %s "\${PS1@P}\${PS1@P}\${PS2@P}"`,
     ])
-    expect(shown.toString()).toBe('\x1e5ec01:1\x1e\x1e5ec02:1\x1e\x1e5ec0S\x1e\x1e5ec0M\x1e')
+    expect(shown.toString()).toBe('\x1e5ec01:1\x1e\x1e5ec02:1\x1e\x1e5ec0M\x1e')
   })
 })
 
@@ -96,7 +95,7 @@ test('each console has a secret of its own, which a mark is recognised by', () =
   const secrets = new Set(Array.from({ length: 50 }, makeSecret))
   expect(secrets.size).toBeGreaterThan(40)
   const [a, b] = [readerWith('aaaa'), readerWith('bbbb')]
-  expect(a.read('aaaaS')).toEqual({ kind: 'start' })
-  expect(b.read('aaaaS')).toBeUndefined()
-  expect(new MarkReader().secret).toMatch(/^[0-9a-f]{4}$/)
+  expect(a.read('aaaaM')).toEqual({ kind: 'more' })
+  expect(b.read('aaaaM')).toBeUndefined()
+  expect(new MarkReader().secret).toMatch(/^[0-9a-f]{3}$/)
 })

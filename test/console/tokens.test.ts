@@ -34,11 +34,10 @@ describe('text', () => {
 
 describe('marks', () => {
   test('stand between texts, in order', () => {
-    const stream = `${banner(7)}${mark('1:0')}${mark('S')}out\r\n${mark('M')}${mark('2:3')}rest`
+    const stream = `${banner(7)}${mark('1:0')}out\r\n${mark('M')}${mark('2:3')}rest`
     expect(whole(stream)).toEqual([
       { mark: { kind: 'banner' } },
       { mark: { kind: 'prompt', status: 0, isAnswer: false } },
-      { mark: { kind: 'start' } },
       { text: 'out\n' },
       { mark: { kind: 'more' } },
       { mark: { kind: 'prompt', status: 3, isAnswer: false } },
