@@ -7,7 +7,10 @@ const ROUNDS = 200
 /** One command's time, against a bare loop in a waiting bash that does the same work. */
 export async function latency(vm: Vm, raw: RawVm): Promise<Row[]> {
   const rows: Row[] = []
-  await raw.line(`echo "lo"op; while IFS= read -r l; do eval "$l"; echo "E$?"; done; echo left`, 'loop\n')
+  await raw.line(
+    `echo "lo"op; while IFS= read -r l; do eval "$l"; echo "E$?"; done; echo left`,
+    'loop\n',
+  )
   const cmd = await inTurn(
     ROUNDS,
     () => vm.cmd('true'),
