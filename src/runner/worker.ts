@@ -70,7 +70,7 @@ export class Worker {
   #duts(suite: string, wanted: readonly string[] | undefined, bootTimeoutMs?: number): Dut[] {
     const { folder, options } = this.#run
     const names = wanted ?? options.duts.map(({ name }) => name)
-    const id = crypto.randomUUID().slice(0, 4)
+    const id = crypto.randomUUID().slice(0, 8)
     return names.map((name, i) => {
       if (!options.duts.some((config) => config.name === name)) {
         throw new UsageError(`dutTest: there is no DUT named ${JSON.stringify(name)}`, {

@@ -46,34 +46,36 @@ export async function startVm(
     onStage(next)
   }
   reach('qemu')
-  let machine: Machine | undefined
   try {
-    const { hostPorts } = await withPorts(
+    const { machine, hostPorts } = await withPorts(
       { host, wanted: forwards, address: FORWARD_ADDRESS, signal },
-      async (ports) => {
-        machine = await launch(site, spec, {
+      async (ports) => ({
+        machine: await launch(site, spec, {
           ...{ dir, index, ports, accel, onStage: reach },
           kernel: { ...guest, append },
-        })
-        return { hostPorts: ports.map((lease) => lease.port) }
-      },
+        }),
+        hostPorts: ports.map((lease) => lease.port),
+      }),
     )
-    if (machine === undefined) throw new Error('unreachable')
     if (stage === 'qemu') reach('kernel')
     const shell = new Shell(machine.console)
-    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
+    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage }).catch((error) =>
+      discard(machine, error),
+    )
     reach('ready')
     const bootMs = performance.now() - machine.startedAt
     return new Vm({ home: site.home, dir, spec, machine, shell, bootMs, forwards, hostPorts })
   } catch (error) {
-    if (machine !== undefined) {
-      machine.stopping = true
-      machine.qemu.kill()
-      await machine.qemu.exited
-    }
     await host.remove(dir)
     throw error
   }
+}
+
+async function discard(machine: Machine, cause: unknown): Promise<never> {
+  machine.stopping = true
+  machine.qemu.kill()
+  await machine.qemu.exited
+  throw cause
 }
 
 async function awaitReady(
