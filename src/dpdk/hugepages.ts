@@ -93,18 +93,22 @@ echo "pages $before $total $free $available"`
     return { printed: stdout, release }
   }
   // The holder lives until it is asked to end, or the suite or this very process ends. Its child adds
-  // the pages, sees that end by the end of a pipe, and takes them away: also after a kill -9.
+  // the pages, sees that end by the end of a pipe, and takes them away: also after a kill -9. It is a job,
+  // in a process group of its own, for the holder's is killed as a whole.
   const holder = `${changer(folder)}
-exec 3> >(
+set -m
+exec 3>&1
+coproc keep {
   trap '' HUP INT TERM
+  exec >&3
   ${add}
-  exec >/dev/null 2>&1
+  exec >/dev/null 2>&1 3>&-
   read -r
   change $((before - total))
-)
+}
 read -r
-exec 3>&-
-wait $!`
+eval "exec \${keep[1]}>&-"
+wait $keep_PID`
   try {
     const program = await target.spawn(['bash', '-c', holder], { prompt: ANSWER, timeout: '120s' })
     const release = async () => {
