@@ -22,7 +22,7 @@ export async function hostExec(
   let printed = ''
   const script = stderr === 'merged' ? `exec 2>&1\n${command}` : command
   const running = host.run('bash', ['-c', script], {
-    ...{ cwd, env, input },
+    ...{ cwd, env, input, leash: true },
     signal: anySignal(stopSignal(signal), late.signal),
     onOutput: (text) => {
       printed = (printed + text).slice(-REMEMBERED)

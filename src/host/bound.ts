@@ -12,7 +12,21 @@ export function bound(file: string, args: readonly string[]): [file: string, arg
   return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', check, parent, file, ...args]]
 }
 
-/** Whether it ended because the program is not there; told by the shell of {@link bound}. */
+/**
+ * The same, with a companion that kills the whole process group when descriptor 3 ends without a word:
+ * a pipe whose other end we hold, as a {@link letGo} or our death ends it.
+ */
+export function leashed(file: string, args: readonly string[]): [file: string, args: string[]] {
+  const companion = `(trap '' HUP INT TERM; read -r _ <&3 || kill -KILL 0) </dev/null >/dev/null 2>&1 &`
+  const check = `[ "$PPID" = "$0" ] || exit; ${companion} exec 3<&-; exec "$@"`
+  const parent = String(process.pid)
+  return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', check, parent, file, ...args]]
+}
+
+/** What to write to descriptor 3 when the program has ended in order. */
+export const letGo = 'done\n'
+
+/** Whether it ended because the program is not there; told by the shell that was to become it. */
 export function isMissing(
   { exitCode, stderr }: { exitCode?: number; stderr: string },
   file: string,

@@ -17,6 +17,11 @@ export interface RunOptions {
   signal?: AbortSignal
   /** Called with each piece of output, both streams, as it comes. */
   onOutput?: (text: string) => void
+  /**
+   * Its children, too, are killed when this process ends before the program: for shell commands, whose
+   * children the parent-death signal does not reach.
+   */
+  leash?: boolean
 }
 
 export interface RunResult extends Exit {

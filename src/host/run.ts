@@ -1,7 +1,8 @@
 import { constants } from 'node:os'
+import type { Writable } from 'node:stream'
 import { InfrastructureError } from '../errors.ts'
 import { waitFor } from '../wait.ts'
-import { bound, isMissing } from './bound.ts'
+import { bound, isMissing, leashed, letGo } from './bound.ts'
 import type { Exit, RunOptions, RunResult } from './host.ts'
 import { missing } from './missing.ts'
 
@@ -12,12 +13,13 @@ const GRACE_MS = 1000
 export async function run(
   file: string,
   args: readonly string[],
-  { cwd, env, input, signal, onOutput }: RunOptions = {},
+  { cwd, env, input, signal, onOutput, leash = false }: RunOptions = {},
 ): Promise<RunResult> {
   // execa takes 100 ms to load, which a worker that only drives consoles need not pay at its start.
   const { execa } = await import('execa')
   signal?.throwIfAborted()
-  const child = execa(...bound(file, args), {
+  const child = execa(...(leash ? leashed(file, args) : bound(file, args)), {
+    stdio: leash ? ['pipe', 'pipe', 'pipe', 'pipe'] : 'pipe',
     ...(cwd === undefined ? {} : { cwd }),
     ...(env === undefined ? {} : { env }),
     input: input ?? '',
@@ -32,7 +34,10 @@ export async function run(
     child.stderr.on('data', (chunk) => onOutput(String(chunk)))
   }
   const exited = new Promise<void>((resolve) =>
-    child.nodeChildProcess.once('exit', () => resolve()),
+    child.nodeChildProcess.once('exit', () => {
+      if (leash) (child.stdio[3] as Writable).end(letGo)
+      resolve()
+    }),
   )
   const result = await waitFor(child, { signal }).catch(async (error) => {
     if (child.pid !== undefined) await endGroup(child.pid, exited)
