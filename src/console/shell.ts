@@ -119,8 +119,10 @@ export class Shell {
     const { atPrompt } = this.#account
     const lines = atPrompt ? shellLines(command) : [`${command}\n`]
     for (const line of lines.slice(0, -1)) {
+      if (this.#step !== run) return
       await this.#ask(line, (mark) => mark.kind === 'more')
     }
+    if (this.#step !== run) return // its time was over meanwhile: nothing is typed any more
     this.#account.typed()
     run.typed(atPrompt)
     this.console.send(lines.at(-1) ?? '\n')

@@ -1,6 +1,6 @@
 import { relative } from 'node:path'
 import { inject } from 'vitest'
-import { UsageError } from '../errors.ts'
+import { InfrastructureError, UsageError } from '../errors.ts'
 import { Dut } from '../fleet/dut.ts'
 import { type Fleet, type FleetOptions, startFleet } from '../fleet/fleet.ts'
 import { localHost } from '../host/local.ts'
@@ -30,7 +30,7 @@ export class Worker {
     }
     this.#run = run
     this.#channel = joinChannel(run.channel, ({ reason }) => {
-      for (const suite of this.#suites) suite.abort(new Error(`the run was cancelled: ${reason}`))
+      for (const suite of this.#suites) suite.abort(cancelled(reason))
     })
   }
 
@@ -87,6 +87,15 @@ export class Worker {
       })
     })
   }
+}
+
+/** Nobody's mistake, so it points at no line. */
+function cancelled(reason: string): Error {
+  const error = new InfrastructureError(
+    `the VMs were not started: the run was cancelled (${reason})`,
+  )
+  error.stack = `${error.name}: ${error.message}`
+  return error
 }
 
 /** One suite's provisioning: it can be aborted while it starts, and is released once. */
