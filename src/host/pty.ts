@@ -43,7 +43,9 @@ export function openPty(
       if (!running) return
       try {
         process.kill(-terminal.pid, signal) // it leads a process group of its own
-      } catch {} // gone, though we have not heard of it yet
+      } catch {
+        terminal.kill(signal) // not yet: it has only just been forked
+      }
     },
     exited,
   }

@@ -113,3 +113,12 @@ describe('the end of a program on a terminal', () => {
     expect(text()).toContain('no-such-program')
   })
 })
+
+test('a program that has only just been forked can be killed, a hundred times', async () => {
+  const host = localHost()
+  for (let i = 0; i < 100; i++) {
+    const pty = host.openPty('sleep', ['1000'])
+    pty.kill()
+    await waitFor(pty.exited, { timeoutMs: 10_000 })
+  }
+})
