@@ -3,8 +3,7 @@ export type { Console } from './console/console.ts'
 export type { ExecOptions, ExecResult } from './console/exec.ts'
 export type { Pattern } from './console/pattern.ts'
 export type { Program, SpawnOptions } from './console/program.ts'
-export type { CmdOptions, CmdResult } from './console/shell.ts'
-export type { StepResult } from './console/steps.ts'
+export type { CmdOptions, CmdResult, StepResult } from './console/steps.ts'
 export {
   CommandFailedError,
   CommandTimeoutError,

@@ -14,8 +14,14 @@ import { waitFor } from '../wait.ts'
 import { Capture } from './capture.ts'
 import { Console } from './console.ts'
 import { describePattern, type Pattern } from './pattern.ts'
-import type { CmdOptions, CmdResult } from './shell.ts'
-import { makeSteps, type Step, type StepResult } from './steps.ts'
+import {
+  type CmdOptions,
+  type CmdResult,
+  makeSteps,
+  runSteps,
+  type Step,
+  type StepResult,
+} from './steps.ts'
 import type { ByteStream } from './stream.ts'
 
 /** A terminal with a program on it, in a guest or on the host. */
@@ -101,12 +107,7 @@ export class Program {
   ): Promise<CmdResult> {
     return atCallSite(this.cmd, async () => {
       const steps = makeSteps(commands, expects, timeouts)
-      return this.#turn.runExclusive(async () => {
-        const results: StepResult[] = []
-        for (const step of steps) results.push(await this.#step(step, signal))
-        const outputs = results.map((result) => result.output)
-        return { outputs, steps: results, output: outputs.at(-1) ?? '' }
-      })
+      return this.#turn.runExclusive(() => runSteps(steps, (step) => this.#step(step, signal)))
     })
   }
 

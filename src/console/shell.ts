@@ -9,19 +9,14 @@ import { isPlainLine, shellLines } from './line.ts'
 import { type Mark, setupLine } from './marks.ts'
 import type { Pattern } from './pattern.ts'
 import { StepRun } from './step-run.ts'
-import { makeSteps, type Step, type StepResult } from './steps.ts'
-
-export interface CmdResult {
-  /** What each command printed, without echo and prompt; lines end in `\n`. */
-  outputs: string[]
-  steps: StepResult[]
-  /** The last of `outputs`. */
-  output: string
-}
-
-export interface CmdOptions {
-  signal?: AbortSignal
-}
+import {
+  type CmdOptions,
+  type CmdResult,
+  makeSteps,
+  runSteps,
+  type Step,
+  type StepResult,
+} from './steps.ts'
 
 /** The keys that end a program: interrupt twice, then quit, for one that catches the first. */
 const ENDING_KEYS = ['\x03', '\x03', '\x1c']
@@ -74,14 +69,12 @@ export class Shell {
     const steps = makeSteps(commands, expects, timeouts)
     const stop = stopSignal(this.console.life.signal, signal)
     return this.#turn.runExclusive(async () => {
-      const results: StepResult[] = []
-      for (const [i, step] of steps.entries()) {
+      const result = await runSteps(steps, (step, i) => {
         const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
-        results.push(await this.#run(step, title, stop))
-      }
+        return this.#run(step, title, stop)
+      })
       this.console.skip()
-      const outputs = results.map((result) => result.output)
-      return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+      return result
     })
   }
 

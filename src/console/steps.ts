@@ -21,7 +21,30 @@ export interface StepResult {
   durationMs: number
 }
 
+export interface CmdResult {
+  /** What each command printed, without echo and prompt; lines end in `\n`. */
+  outputs: string[]
+  steps: StepResult[]
+  /** The last of `outputs`. */
+  output: string
+}
+
+export interface CmdOptions {
+  signal?: AbortSignal
+}
+
 export const DEFAULT_TIMEOUT = '30s'
+
+/** Runs steps one after another; those behind one that is not met are not run. */
+export async function runSteps(
+  steps: readonly Step[],
+  run: (step: Step, index: number) => Promise<StepResult>,
+): Promise<CmdResult> {
+  const results: StepResult[] = []
+  for (const [i, step] of steps.entries()) results.push(await run(step, i))
+  const outputs = results.map((result) => result.output)
+  return { outputs, steps: results, output: outputs.at(-1) ?? '' }
+}
 
 /**
  * The steps of a `cmd` call.

@@ -7,9 +7,7 @@
  * whether we are still the parent, and only then becomes the program.
  */
 export function bound(file: string, args: readonly string[]): [file: string, args: string[]] {
-  const check = '[ "$PPID" = "$0" ] && exec "$@"'
-  const parent = String(process.pid)
-  return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', check, parent, file, ...args]]
+  return checked('exec "$@"', file, args)
 }
 
 /**
@@ -18,9 +16,13 @@ export function bound(file: string, args: readonly string[]): [file: string, arg
  */
 export function leashed(file: string, args: readonly string[]): [file: string, args: string[]] {
   const companion = `(trap '' HUP INT TERM; read -r _ <&3 || kill -KILL 0) </dev/null >/dev/null 2>&1 &`
-  const check = `[ "$PPID" = "$0" ] || exit; ${companion} exec 3<&-; exec "$@"`
+  return checked(`${companion} exec 3<&-; exec "$@"`, file, args)
+}
+
+function checked(then: string, file: string, args: readonly string[]): [string, string[]] {
+  const script = `[ "$PPID" = "$0" ] || exit; ${then}`
   const parent = String(process.pid)
-  return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', check, parent, file, ...args]]
+  return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', script, parent, file, ...args]]
 }
 
 /** What to write to descriptor 3 when the program has ended in order. */

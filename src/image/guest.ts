@@ -1,5 +1,5 @@
-import { homedir } from 'node:os'
 import { InfrastructureError } from '../errors.ts'
+import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'
@@ -140,9 +140,4 @@ async function readGuest(host: Host, dir: string): Promise<Guest | undefined> {
 function splitPath(path: string): [folder: string, name: string] {
   const slash = path.lastIndexOf('/')
   return [path.slice(0, slash), path.slice(slash + 1)]
-}
-
-function defaultCacheDir(): string {
-  const { VITEST_DUT_CACHE, XDG_CACHE_HOME } = process.env
-  return VITEST_DUT_CACHE || `${XDG_CACHE_HOME || `${homedir()}/.cache`}/vitest-dut`
 }

@@ -2,7 +2,7 @@ import { asError } from '../errors.ts'
 import type { Host, RunResult } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
-import { optionValue } from './args.ts'
+import { optionValue } from './option-value.ts'
 import { PROBE_PASSED, PROBE_PORTS, PROBE_STAGES, probeRom } from './probe-rom.ts'
 
 export interface ProbeOptions {

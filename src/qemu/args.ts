@@ -1,5 +1,6 @@
 import { parseSize, type Size } from '../units.ts'
 import type { Device, Property } from './devices.ts'
+import { optionValue } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
 /** Everything that shapes one QEMU's argument list. Paths are the DUT's. */
@@ -149,9 +150,4 @@ function deviceOption(driver: string, properties: Record<string, Property>): str
 function propertyValue(value: Property): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off'
   return optionValue(String(value))
-}
-
-/** In QEMU's option lists a comma separates; a doubled one stands for itself. */
-export function optionValue(value: string): string {
-  return value.replaceAll(',', ',,')
 }

@@ -1,3 +1,5 @@
+import { optionValue } from './option-value.ts'
+
 /** How a VM's NIC is wired to a port of a {@link import('./hub.ts').Hub}. */
 export interface SegmentNetdev {
   type: 'dgram'
@@ -30,10 +32,9 @@ export function hubNetdev(id: string, port: string): SegmentNetdev {
 
 /** The same as {@link segmentNetdev}, as the value of QEMU's option `-netdev`. */
 export function segmentNetdevOption(id: string, port: string): string {
-  const path = (value: string) => value.replaceAll(',', ',,')
   return [
     `dgram,id=${id}`,
-    `local.type=unix,local.path=${path(memberSocket(port))}`,
-    `remote.type=unix,remote.path=${path(port)}`,
+    `local.type=unix,local.path=${optionValue(memberSocket(port))}`,
+    `remote.type=unix,remote.path=${optionValue(port)}`,
   ].join(',')
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { needsSharedMemory, optionValue, type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
+import { needsSharedMemory, type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
 import { link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import { optionValue } from '../../src/qemu/option-value.ts'
 import { segmentNetdevOption } from '../../src/qemu/segment.ts'
 import { shapeWith, valuesOf } from './shape.ts'
 
