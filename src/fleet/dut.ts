@@ -72,8 +72,8 @@ export class Dut implements VmHome, AsyncDisposable {
   }
 
   /**
-   * An interactive program on the DUT; it ends with the test that started it, or else with the suite. A string is a shell
-   * command, a list a program and its arguments.
+   * An interactive program on the DUT; it ends with the test that started it, or else with the suite.
+   * A string is a shell command, a list a program and its arguments.
    */
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
     const line = typeof command === 'string' ? command : command.join(' ')
@@ -151,12 +151,13 @@ export class Dut implements VmHome, AsyncDisposable {
     }
   }
 
-  /** Ends everything this suite has here: VMs first, then what they lean on, then the folder. */
+  /** Stops the VMs that run here, all at once. */
   async stopVms(): Promise<void> {
     const stopped = await Promise.allSettled(this.vms.map((vm) => this.stop(vm)))
     throwFirst(stopped)
   }
 
+  /** Ends everything this suite has here: VMs, programs, links, and then the folder. */
   async close(): Promise<void> {
     const closed = await Promise.allSettled([
       this.stopVms(),
