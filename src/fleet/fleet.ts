@@ -5,9 +5,11 @@ import type { VmSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
 import type { Dut } from './dut.ts'
 
+type Cleanup = () => Promise<void> | void
+
 export interface BackendContext {
   /** Called when the suite's VMs are gone; in the reverse order of registration. */
-  onCleanup(cleanup: () => Promise<void> | void): void
+  onCleanup(cleanup: Cleanup): void
 }
 
 export interface VmContext<B> {
@@ -47,20 +49,21 @@ export async function startFleet<B>(
   { vms = 1, vm = {}, backend }: FleetOptions<B>,
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<Fleet<B>> {
-  const cleanups: (() => Promise<void> | void)[] = []
+  // One list for each DUT: backends start in parallel, and their order must not depend on it.
+  const cleanups = duts.map((): Cleanup[] => [])
   let stopping: Promise<void> | undefined
   const stop = () => {
-    stopping ??= outsideScope(() => stopAll(duts, cleanups))
+    stopping ??= outsideScope(() => stopAll(duts, cleanups.flat()))
     return stopping
   }
   const failure = new AbortController()
   const abort = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])])
   let first: Error | undefined
   const started = await Promise.allSettled(
-    duts.map(async (dut) => {
+    duts.map(async (dut, i) => {
       try {
         const made = (await dut.runBackend(async () =>
-          backend?.(dut, { onCleanup: (cleanup) => void cleanups.push(cleanup) }),
+          backend?.(dut, { onCleanup: (cleanup) => void cleanups[i]?.push(cleanup) }),
         )) as B
         abort.throwIfAborted()
         const count = typeof vms === 'function' ? vms(dut) : vms
@@ -103,10 +106,7 @@ function nameless(spec: VmSpec, count: number): VmSpec {
   return spec
 }
 
-async function stopAll(
-  duts: readonly Dut[],
-  cleanups: (() => Promise<void> | void)[],
-): Promise<void> {
+async function stopAll(duts: readonly Dut[], cleanups: Cleanup[]): Promise<void> {
   const errors: unknown[] = []
   const note = (error: unknown) => void errors.push(error)
   await Promise.all(duts.map((dut) => dut.stopVms().catch(note)))
