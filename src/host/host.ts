@@ -62,13 +62,15 @@ export interface Listener {
 export interface LockOptions {
   /** False: gives undefined at once where the lock is taken. True, the default: waits for it. */
   wait?: boolean
-  /** Kept in the file while the lock is held, for those who wait; not where it is a folder. */
+  /** True: any number of holders at once, as long as none of them is exclusive. */
+  shared?: boolean
+  /** Kept in the file while the lock is held, for those who wait; not where it is shared. */
   note?: string
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal
 }
 
-/** An exclusive lock on a file, held until released or until the process that took it has ended. */
+/** A lock on a file, held until released or until the process that took it has ended. */
 export interface HostLock {
   /** Calling it again does nothing. */
   release(): Promise<void>
@@ -138,6 +140,11 @@ export interface Host {
    */
   lock(path: string, options: LockOptions & { wait: false }): Promise<HostLock | undefined>
   lock(path: string, options?: LockOptions): Promise<HostLock>
+  /**
+   * For each path, whether anybody holds a lock on that file, in whatever mode; false where there is
+   * no such file. Asking takes nothing away from anybody who asks for a lock a moment later.
+   */
+  held(paths: readonly string[]): Promise<boolean[]>
   /** Whether a program could listen there now. */
   portFree(question: PortQuestion): Promise<boolean>
 }
