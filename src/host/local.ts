@@ -4,10 +4,11 @@ import type { Duplex } from 'node:stream'
 import { InfrastructureError } from '../errors.ts'
 import { fileFacts, findProgram } from './facts.ts'
 import { type Host, type Listener, LONGEST_SOCKET_PATH } from './host.ts'
-import { lock } from './lock.ts'
+import { held, lock } from './lock.ts'
 import { portFree } from './port-free.ts'
 import { openPty } from './pty.ts'
 import { run } from './run.ts'
+import { appendShared, createShared, readShared } from './shared-files.ts'
 
 /** This machine. */
 export function localHost(): Host {
@@ -23,7 +24,11 @@ export function localHost(): Host {
     listDir: (path) => readdir(path).catch(orEmpty),
     remove: (path) => rm(path, { recursive: true, force: true }),
     listen,
+    readShared,
+    createShared,
+    appendShared,
     lock,
+    held,
     portFree,
   }
 }

@@ -3,9 +3,10 @@ import { closeSync, constants, fchmodSync, ftruncateSync, openSync, writeSync } 
 import { InfrastructureError } from '../errors.ts'
 import type { HostLock, LockOptions } from './host.ts'
 import { missing } from './missing.ts'
+import { run } from './run.ts'
 
 const TAKEN = 75 // EX_TEMPFAIL, which flock(1) gives for nothing else
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 
 /**
  * Takes the lock of flock(2) on a file of this machine. A short-lived flock(1) takes it on our own
@@ -19,17 +20,18 @@ export function lock(
 export function lock(path: string, options?: LockOptions): Promise<HostLock>
 export async function lock(
   path: string,
-  { wait = true, note, signal }: LockOptions = {},
+  { wait = true, shared = false, note = '', signal }: LockOptions = {},
 ): Promise<HostLock | undefined> {
   signal?.throwIfAborted()
   const { fd, writable } = open(path)
   try {
-    if (!(await flock(fd, path, wait, signal))) {
+    if (!(await flock({ fd, path, wait, shared, signal }))) {
       closeSync(fd)
       return undefined
     }
     signal?.throwIfAborted()
-    if (writable && note !== undefined) writeNote(fd, note)
+    // Also where there is nothing to write: what a holder that was killed left there is no longer true.
+    if (writable) writeNote(fd, shared ? '' : note)
   } catch (error) {
     closeSync(fd)
     throw error
@@ -39,23 +41,22 @@ export async function lock(
     release: async () => {
       if (!held) return
       held = false
-      if (writable) ftruncateSync(fd)
+      if (writable && !shared) ftruncateSync(fd)
       closeSync(fd)
     },
   }
 }
 
 // Never O_CREAT on a file that exists: where fs.protected_regular is set (see proc(5)), that fails
-// for another user's file in a sticky folder, root included.
+// for another user's file in a sticky folder, root included. flock(2) asks for no right to write, so
+// what can only be read, such as a folder or another user's file, is locked through that.
 function open(path: string): { fd: number; writable: boolean } {
   for (;;) {
     try {
       return { fd: openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK), writable: true }
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (code === 'EISDIR') {
-        return { fd: openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), writable: false }
-      }
+      if (READ_ONLY.includes(code ?? '')) return { fd: openToRead(path), writable: false }
       if (code !== 'ENOENT') throw unusable(path, error)
     }
     try {
@@ -65,6 +66,16 @@ function open(path: string): { fd: number; writable: boolean } {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw unusable(path, error)
     }
+  }
+}
+
+const READ_ONLY = ['EISDIR', 'EACCES', 'EROFS']
+
+function openToRead(path: string): number {
+  try {
+    return openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  } catch (error) {
+    throw unusable(path, error)
   }
 }
 
@@ -80,11 +91,21 @@ function writeNote(fd: number, note: string): void {
   writeSync(fd, note, 0)
 }
 
+interface Ask {
+  fd: number
+  path: string
+  wait: boolean
+  shared: boolean
+  signal?: AbortSignal
+}
+
 /** True when the lock was got, false when it is taken and `wait` is false. */
-function flock(fd: number, path: string, wait: boolean, signal?: AbortSignal): Promise<boolean> {
+function flock({ fd, path, wait, shared, signal }: Ask): Promise<boolean> {
   const how = wait ? [] : ['--nonblock', '--conflict-exit-code', String(TAKEN)]
-  const args = ['--pdeathsig', 'KILL', '--', 'flock', '--exclusive', ...how, '3']
-  const child = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe', fd] })
+  const command = ['flock', shared ? '--shared' : '--exclusive', ...how, '3']
+  // One that does not wait is over before it would need to be bound to us.
+  const [file = '', ...args] = wait ? ['setpriv', '--pdeathsig', 'KILL', '--', ...command] : command
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe', fd] })
   const stop = () => void child.kill('SIGKILL')
   signal?.addEventListener('abort', stop, { once: true })
   let complaint = ''
@@ -92,7 +113,7 @@ function flock(fd: number, path: string, wait: boolean, signal?: AbortSignal): P
     complaint += chunk
   })
   return new Promise<boolean>((resolve, reject) => {
-    child.once('error', () => reject(missing('setpriv')))
+    child.once('error', () => reject(missing(file)))
     child.once('close', (code) => {
       if (code === 0) resolve(true)
       else if (signal?.aborted) reject(signal.reason)
@@ -101,4 +122,31 @@ function flock(fd: number, path: string, wait: boolean, signal?: AbortSignal): P
       else reject(new InfrastructureError(`flock(1) failed on ${path}`, { tail: complaint }))
     })
   }).finally(() => signal?.removeEventListener('abort', stop))
+}
+
+// No lock is seen but by asking for one: /proc/locks hides those of other containers, and those that a
+// flock(1) took for a descriptor and left. The file is opened by the shell, without O_CREAT, in the
+// child that becomes flock(1), so that all is let go of as that ends. What is not a lock file is not
+// opened: a link leads anywhere, and a pipe would wait for a writer.
+const ASK_EACH = `
+command -v flock >/dev/null || exit 127
+for path; do
+  if [ -L "$path" ]; then echo held
+  elif [ ! -e "$path" ]; then echo free
+  elif [ ! -f "$path" ] && [ ! -d "$path" ]; then echo held
+  elif flock --nonblock --exclusive 3 3<"$path"; then echo free
+  else echo held
+  fi
+done 2>/dev/null`
+
+/** See `Host.held`. */
+export async function held(paths: readonly string[]): Promise<boolean[]> {
+  if (paths.length === 0) return []
+  const { exitCode, stdout, stderr } = await run('sh', ['-c', ASK_EACH, 'sh', ...paths])
+  const answers = stdout.split('\n').slice(0, -1)
+  if (exitCode === 127) throw missing('flock')
+  if (exitCode !== 0 || answers.length !== paths.length) {
+    throw new InfrastructureError('the locks of this machine cannot be looked at', { tail: stderr })
+  }
+  return answers.map((answer) => answer === 'held')
 }

@@ -1,7 +1,8 @@
-// Takes the lock on the file named, says so, and stays.
+// Takes the lock on the file named, shared where a second argument says so, says so, and stays.
 import { localHost } from '../../src/host/local.ts'
 import { nextLine } from '../lease/process.ts'
 
-await localHost().lock(process.argv[2] ?? '', { note: 'a process that will be killed' })
+const [path = '', mode] = process.argv.slice(2)
+await localHost().lock(path, { shared: mode === 'shared', note: 'a process that will be killed' })
 console.log('held')
 await nextLine()

@@ -1,5 +1,5 @@
-import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
@@ -112,6 +112,146 @@ describe('a lock', () => {
     await again?.release()
     pty.kill()
     await pty.exited
+  })
+})
+
+describe('a shared lock', () => {
+  const tryShared = (path: string) => host.lock(path, { shared: true, wait: false })
+
+  test('is held by several at once, and by none beside an exclusive one', async () => {
+    const path = fresh()
+    const readers = [await tryShared(path), await tryShared(path)]
+    expect(readers.every(Boolean)).toBe(true)
+    expect(await tryLock(path)).toBeUndefined()
+    await readers[0]?.release()
+    expect(await tryLock(path)).toBeUndefined()
+    await readers[1]?.release()
+    const writer = await tryLock(path)
+    expect(writer).toBeDefined()
+    expect(await tryShared(path)).toBeUndefined()
+    const waiting = host.lock(path, { shared: true })
+    await writer?.release()
+    await (await waiting).release()
+  })
+
+  test('writes no note, and removes that of an owner that was killed', async () => {
+    const path = fresh()
+    await writeFile(path, 'an owner that was killed')
+    const lock = await host.lock(path, { shared: true, note: 'x' })
+    expect(await readFile(path, 'utf8')).toBe('')
+    await lock.release()
+    expect(await readFile(path, 'utf8')).toBe('')
+  })
+
+  test('of a process that is killed is free again', async () => {
+    const path = fresh()
+    const holder = startProcess('../host/hold-lock.ts', [path, 'shared'], { lockDir: dir })
+    expect(await holder.line()).toBe('held')
+    expect(await tryLock(path)).toBeUndefined()
+    const waiting = host.lock(path)
+    await holder.kill('SIGKILL')
+    await (await waiting).release()
+  })
+})
+
+describe('who may only read the file', () => {
+  // As root one reads and writes everything, so it is somebody else who asks.
+  const asNobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
+  const sticky = async (mode: number) => {
+    const folder = fresh()
+    await mkdir(folder)
+    await chmod(dir, 0o755)
+    await chmod(folder, 0o1777)
+    const path = join(folder, 'theirs')
+    await writeFile(path, 'their own')
+    await chmod(path, mode)
+    return path
+  }
+
+  test.runIf(userInfo().uid === 0).each([[[]], [['shared']]])('locks it %s', async (how) => {
+    const path = await sticky(0o644)
+    const other = startProcess('../host/hold-lock.ts', [path, ...how], {
+      ...{ lockDir: dir, prefix: asNobody },
+    })
+    expect(await other.line()).toBe('held')
+    expect(await host.held([path])).toEqual([true])
+    expect(await tryLock(path)).toBeUndefined()
+    await other.kill()
+    expect(await host.held([path])).toEqual([false])
+    expect(await readFile(path, 'utf8')).toBe('their own')
+  })
+
+  test.runIf(userInfo().uid === 0)(
+    'not even that: the file is named, and taken as held',
+    async () => {
+      const path = await sticky(0o600)
+      const code = `
+    import { localHost } from '${join(import.meta.dirname, '../../src/host/local.ts')}'
+    console.log(await localHost().held(['${path}']))
+    await localHost().lock('${path}').catch((error) => console.log(error.message))`
+      const [file = '', ...args] = [...asNobody, process.execPath, '--input-type=module-typescript']
+      const { stdout } = await host.run(file, [...args, '-e', code])
+      expect(stdout).toContain('[ true ]')
+      expect(stdout).toMatch(/the lock file .*theirs cannot be opened: .*EACCES/)
+    },
+  )
+})
+
+describe('whether locks are held', () => {
+  test('each path for itself, whatever its name, in either mode, file or folder', async () => {
+    const name = (text: string) => join(dir, text)
+    const [shared, exclusive, free] = [name('a b'), name('-n $(x) "\n\' *'), name('ü %20')]
+    const [folder, heldFolder, none] = [fresh(), fresh(), name('not there')]
+    await writeFile(free, 'a note of somebody dead')
+    await Promise.all([mkdir(folder), mkdir(heldFolder)])
+    const locks = await Promise.all([
+      host.lock(shared, { shared: true }),
+      host.lock(exclusive),
+      host.lock(heldFolder),
+    ])
+    const paths = [shared, free, none, exclusive, folder, heldFolder]
+    expect(await host.held(paths)).toEqual([true, false, false, true, false, true])
+    await Promise.all(locks.map((lock) => lock.release()))
+    expect(await host.held(paths)).toEqual(paths.map(() => false))
+    await expect(stat(none)).rejects.toThrow('ENOENT')
+  })
+
+  test('a link, which could lead anywhere, and a pipe, which could wait for ever, are', async () => {
+    const [link, dangling, pipe] = [fresh(), fresh(), fresh()]
+    await symlink('/etc/hostname', link)
+    await symlink(join(dir, 'elsewhere'), dangling)
+    await host.run('mkfifo', [pipe])
+    expect(await host.held([link, dangling, pipe])).toEqual([true, true, true])
+  })
+
+  test('by a process that a flock(1) locked for, until that is killed', async () => {
+    const path = fresh()
+    const holder = startProcess('../host/hold-lock.ts', [path], { lockDir: dir })
+    expect(await holder.line()).toBe('held')
+    expect(await host.held([path])).toEqual([true])
+    await holder.kill('SIGKILL')
+    expect(await host.held([path])).toEqual([false])
+  })
+
+  test('asking holds nothing on, and none asked costs nothing', async () => {
+    const path = fresh()
+    await writeFile(path, '')
+    for (let i = 0; i < 20; i++) {
+      expect(await host.held([path, path])).toEqual([false, false])
+      const lock = await tryLock(path)
+      expect(lock).toBeDefined()
+      await lock?.release()
+    }
+    expect(await host.held([])).toEqual([])
+  })
+
+  test('64 at once', async () => {
+    const paths = Array.from({ length: 64 }, fresh)
+    const locks = await Promise.all(
+      paths.map((path, i) => (i % 3 === 0 ? host.lock(path) : undefined)),
+    )
+    expect(await host.held(paths)).toEqual(paths.map((_, i) => i % 3 === 0))
+    await Promise.all(locks.map((lock) => lock?.release()))
   })
 })
 
