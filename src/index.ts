@@ -19,8 +19,14 @@ export type { BackendContext, Fleet, FleetOptions, VmContext } from './fleet/fle
 export { startFleet } from './fleet/fleet.ts'
 export { openRunFolder } from './fleet/run-folder.ts'
 export { localHost } from './host/local.ts'
-export type { Device, Forward, UserNetOptions, VhostUserOptions } from './qemu/devices.ts'
-export { link, raw, userNet, vhostUser } from './qemu/devices.ts'
+export type {
+  Device,
+  Forward,
+  TapOptions,
+  UserNetOptions,
+  VhostUserOptions,
+} from './qemu/devices.ts'
+export { link, raw, tap, userNet, vfio, vhostUser } from './qemu/devices.ts'
 export { QmpError } from './qemu/qmp-error.ts'
 export type { DutTestOptions } from './runner/dut-test.ts'
 export { dutTest } from './runner/dut-test.ts'

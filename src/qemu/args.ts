@@ -20,10 +20,12 @@ export interface MachineShape {
 /** A device and what the DUT gave it. */
 export interface PlacedDevice {
   device: Device
-  /** Ethernet address of a NIC. */
+  /** Ethernet address of a virtio NIC, empty for other devices. */
   mac: string
   /** Unix socket of the link's segment. */
   segment?: string
+  /** The tap that QEMU makes, or one that is there already. */
+  tap?: string
   /** Host ports of the forwards, in their order, and the address they are on. */
   hostPorts?: readonly number[]
 }
@@ -94,47 +96,58 @@ export function needsSharedMemory(devices: readonly Device[]): boolean {
 }
 
 function deviceArgs(placed: PlacedDevice, index: number, accel: 'kvm' | 'tcg'): string[] {
-  const { device } = placed
+  const { device, mac } = placed
   if (device.kind === 'raw') return [...device.args]
-  const { backend, properties } = nicBackend(placed, index, accel)
-  const nic = deviceOption('virtio-net-pci', {
-    netdev: `net${index}`,
-    id: `nic${index}`,
-    mac: placed.mac,
-    ...properties,
-    ...device.properties,
-  })
-  return [...backend, '-device', nic]
+  const id = `nic${index}`
+  if (device.kind === 'vfio') {
+    const options = { host: device.address, id, ...device.properties }
+    return ['-device', deviceOption('vfio-pci', options)]
+  }
+  const netdev = `net${index}`
+  const made = device.kind === 'vhost-user' ? vhostProperties(device.queues, accel) : {}
+  const options = { netdev, id, mac, ...made, ...device.properties }
+  return [
+    ...backendArgs(device, placed, index),
+    ...['-device', deviceOption('virtio-net-pci', options)],
+  ]
 }
 
-function nicBackend(
-  { device, segment, hostPorts = [] }: PlacedDevice,
+/** What the NIC of that number is connected to. */
+function backendArgs(
+  device: Exclude<Device, { kind: 'raw' | 'vfio' }>,
+  { segment = '', tap, hostPorts = [] }: PlacedDevice,
   index: number,
-  accel: 'kvm' | 'tcg',
-): { backend: string[]; properties: Record<string, Property> } {
+): string[] {
   const id = `net${index}`
-  if (device.kind === 'link') {
-    return { backend: ['-netdev', segmentNetdevOption(id, segment ?? '')], properties: {} }
+  switch (device.kind) {
+    case 'link':
+      return ['-netdev', segmentNetdevOption(id, segment)]
+    case 'tap':
+      // By default QEMU runs /etc/qemu-ifup, which is anything.
+      return ['-netdev', `tap,id=${id},ifname=${tap},script=no,downscript=no`]
+    case 'user-net': {
+      const forwards = device.forwards.map(
+        ({ port, protocol }, i) =>
+          `,hostfwd=${protocol}:${FORWARD_ADDRESS}:${hostPorts[i]}-:${port}`,
+      )
+      return ['-netdev', `user,id=${id}${forwards.join('')}`]
+    }
+    case 'vhost-user': {
+      const { path, server = false, queues = 1 } = device
+      const mode = server ? ',server=on,wait=off' : ''
+      return [
+        ...['-chardev', `socket,id=vhost${index},path=${optionValue(path)}${mode}`],
+        ...['-netdev', `vhost-user,id=${id},chardev=vhost${index},queues=${queues}`],
+      ]
+    }
   }
-  if (device.kind === 'user-net') {
-    const forwards = device.forwards.map(
-      ({ port, protocol }, i) => `,hostfwd=${protocol}:${FORWARD_ADDRESS}:${hostPorts[i]}-:${port}`,
-    )
-    return { backend: ['-netdev', `user,id=${id}${forwards.join('')}`], properties: {} }
-  }
-  if (device.kind === 'raw') return { backend: [], properties: {} }
-  const { path, server = false, queues = 1 } = device
-  const mode = server ? ',server=on,wait=off' : ''
+}
+
+function vhostProperties(queues = 1, accel: 'kvm' | 'tcg'): Record<string, Property> {
   return {
-    backend: [
-      ...['-chardev', `socket,id=vhost${index},path=${optionValue(path)}${mode}`],
-      ...['-netdev', `vhost-user,id=${id},chardev=vhost${index},queues=${queues}`],
-    ],
-    properties: {
-      ...(queues > 1 && { mq: true }),
-      // With MSI-X, QEMU 7.2 under TCG hangs in the guest's virtio_net probe (control queue).
-      ...(accel === 'tcg' ? { vectors: 0 } : queues > 1 ? { vectors: 2 * queues + 2 } : {}),
-    },
+    ...(queues > 1 && { mq: true }),
+    // With MSI-X, QEMU 7.2 under TCG hangs in the guest's virtio_net probe (control queue).
+    ...(accel === 'tcg' ? { vectors: 0 } : queues > 1 ? { vectors: 2 * queues + 2 } : {}),
   }
 }
 

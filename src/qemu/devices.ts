@@ -32,13 +32,30 @@ export interface Forward {
   protocol?: 'tcp' | 'udp'
 }
 
+export interface TapOptions extends NicOptions {
+  /**
+   * The bridge that the tap is attached to. One that is not there is made, and removed after its last
+   * user.
+   */
+  bridge?: string
+  /**
+   * A tap that is there already, and stays as it is; whoever owns it needs no rights. A new one is made
+   * where none is given, which needs CAP_NET_ADMIN and goes with its QEMU.
+   */
+  name?: string
+}
+
 export type Device =
   | ({ kind: 'vhost-user' } & VhostUserOptions)
   | ({ kind: 'link'; name: string } & NicOptions)
   | ({ kind: 'user-net'; forwards: Required<Forward>[] } & NicOptions)
+  | ({ kind: 'tap' } & TapOptions)
+  | { kind: 'vfio'; address: string; properties?: Record<string, Property> }
   | { kind: 'raw'; args: readonly string[] }
 
 const NIC_KEYS = ['mac', 'properties']
+/** Folders beside those of the interfaces in /proc/sys/net/ipv4/conf. */
+const NO_INTERFACES = ['all', 'default']
 
 /**
  * A virtio NIC whose backend is a vhost-user process (a switch, a testpmd) at a unix socket. The VM's
@@ -100,6 +117,53 @@ export function userNet(options: UserNetOptions = {}): Device {
   return { kind: 'user-net', forwards, ...nic }
 }
 
+/**
+ * A virtio NIC on a tap: a network interface of the host, by itself or on a bridge. QEMU moves its
+ * packets; vhost-net is not used.
+ *
+ * @throws UsageError for an unknown option, a name that no interface can have, a bad address, or a
+ *   bridge for a tap that is there already
+ */
+export function tap(options: TapOptions = {}): Device {
+  checkKeys('tap', options, [...NIC_KEYS, 'bridge', 'name'])
+  checkNic('tap', options)
+  const { bridge, name } = options
+  if (bridge !== undefined) checkInterface('tap: bridge', bridge)
+  if (name !== undefined) checkInterface('tap: name', name)
+  if (bridge !== undefined && name !== undefined) {
+    throw new UsageError(
+      `tap: ${name} is there already and is not attached to ${bridge} from here`,
+      {
+        hint: `say ip link set ${name} master ${bridge}, and leave bridge out; or leave name out`,
+      },
+    )
+  }
+  return { kind: 'tap', ...options }
+}
+
+/**
+ * A PCI device of the host, handed to the guest as a whole while the VM lives. The host needs an
+ * IOMMU and the module vfio-pci.
+ *
+ * @param address as in lspci, e.g. `'0000:03:00.0'`; `'03:00.0'` is in domain 0000
+ * @param properties of QEMU's vfio-pci, e.g. `{ 'x-no-mmap': true }`
+ * @throws UsageError for a malformed address or property
+ */
+export function vfio(address: string, properties?: Record<string, Property>): Device {
+  const [, domain = '0000:', slot] =
+    /^([0-9a-f]{4,8}:)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])$/i.exec(address) ?? []
+  if (typeof address !== 'string' || slot === undefined) {
+    throw new UsageError(`vfio: ${JSON.stringify(address)} is not a PCI address`, {
+      hint: `write it as lspci -D does, like '0000:03:00.0'`,
+    })
+  }
+  checkProperties('vfio', properties)
+  return {
+    ...{ kind: 'vfio', address: (domain + slot).toLowerCase() },
+    ...(properties && { properties }),
+  }
+}
+
 /** QEMU arguments as they are, for devices that have no function here: `raw('-device', 'edu')`. */
 export function raw(...args: string[]): Device {
   if (args.length === 0 || args.some((arg) => typeof arg !== 'string' || arg.includes('\0'))) {
@@ -108,15 +172,31 @@ export function raw(...args: string[]): Device {
   return { kind: 'raw', args }
 }
 
-function checkNic(what: string, { mac, properties = {} }: NicOptions): void {
+function checkNic(what: string, { mac, properties }: NicOptions): void {
   if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
     throw new UsageError(`${what}: ${JSON.stringify(mac)} is not an Ethernet address`, {
       hint: `write it like '52:54:00:00:00:01'`,
     })
   }
+  checkProperties(what, properties)
+}
+
+function checkProperties(what: string, properties: Record<string, Property> = {}): void {
   for (const [key, value] of Object.entries(properties)) {
     if (!/^[\w.-]+$/.test(key) || !['string', 'number', 'boolean'].includes(typeof value)) {
       throw new UsageError(`${what}: ${JSON.stringify(key)} cannot be a device property`)
     }
   }
+}
+
+/**
+ * Narrower than the kernel's dev_valid_name: 15 bytes, without what is an option to ip(8), a pattern
+ * to the kernel (`br%d`), or a folder of /proc/sys/net. QEMU would cut a longer name off unasked.
+ */
+function checkInterface(what: string, name: string): void {
+  if (typeof name === 'string' && /^\w[\w.-]{0,14}$/.test(name) && !NO_INTERFACES.includes(name))
+    return
+  throw new UsageError(`${what}: ${JSON.stringify(name)} cannot be a network interface's name`, {
+    hint: 'up to 15 letters, digits, dots, dashes and underscores, no dot or dash first',
+  })
 }

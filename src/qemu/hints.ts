@@ -12,6 +12,21 @@ const HINTS: readonly [RegExp, string][] = [
     /Failed to connect|Connection refused|No such file or directory.*socket/i,
     'start the backend first: the backend option of dutTest runs before the VMs',
   ],
+  [
+    /configure \/dev\/net\/tun.*Operation not permitted/,
+    'a tap needs CAP_NET_ADMIN: be root, or have root make one that is yours and name it: ' +
+      `ip tuntap add dev NAME mode tap user YOU && ip link set NAME up, then tap({ name: 'NAME' })`,
+  ],
+  [/configure \/dev\/net\/tun.*busy/, 'another QEMU has that tap: each NIC needs one of its own'],
+  [
+    /configure \/dev\/net\/tun.*Invalid argument/,
+    'that interface is not a tap, or it is one with multi_queue: ip -details link shows which',
+  ],
+  [/open \/dev\/net\/tun: No such file/, 'load the module: modprobe tun'],
+  [
+    /vfio.*failed to open \/dev\/vfio\/.*busy/,
+    'another program has a device of that IOMMU group open',
+  ],
   [/Failed to get .* lock/, 'another QEMU has the image open'],
   [/Permission denied/, 'is this user allowed to open it? For KVM: the group kvm'],
   [/not a valid device model name|Property .* not found/, 'see qemu-system-x86_64 -device help'],

@@ -10,7 +10,7 @@ export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
 
 /**
  * Gives each device what it needs of the DUT: an Ethernet address, a socket on its link's segment,
- * the host ports of its forwards.
+ * a tap, the host ports of its forwards.
  *
  * @param index the VM's number on its DUT
  * @param ports one for each of `forwardsOf(devices)`, in that order
@@ -22,13 +22,28 @@ export function placeDevices(
   const free = ports.map((lease) => lease.port)
   return Promise.all(
     devices.map(async (device, i): Promise<PlacedDevice> => {
-      if (device.kind === 'raw') return { device, mac: '' }
+      if (device.kind === 'raw' || device.kind === 'vfio') return { device, mac: '' }
       const mac = device.mac ?? makeMac(site.macByte, index, i)
       if (device.kind === 'link') return { device, mac, segment: await site.segment(device.name) }
       if (device.kind === 'vhost-user') return { device, mac }
+      if (device.kind === 'tap') return { device, mac, tap: device.name ?? makeTapName() }
       return { device, mac, hostPorts: free.splice(0, device.forwards.length) }
     }),
   )
+}
+
+/** The taps that QEMU makes, and their bridges: to be attached, and set up, once QEMU is there. */
+export function tapsOf(placed: readonly PlacedDevice[]): { tap: string; bridge?: string }[] {
+  return placed.flatMap(({ device, tap }) =>
+    device.kind === 'tap' && device.name === undefined && tap !== undefined
+      ? [{ tap, bridge: device.bridge }]
+      : [],
+  )
+}
+
+/** Random, for the names of a host's interfaces are shared by everybody on it: 11 bytes of 15. */
+function makeTapName(): string {
+  return `dut${crypto.randomUUID().slice(0, 8)}`
 }
 
 /** QEMU's own prefix, then what makes it unique on a segment: suite, VM, device. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { needsSharedMemory, type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
-import { link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import { link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 import { optionValue } from '../../src/qemu/option-value.ts'
 import { segmentNetdevOption } from '../../src/qemu/segment.ts'
 import { shapeWith, valuesOf } from './shape.ts'
@@ -110,7 +110,9 @@ describe('memory', () => {
 
   test('has to be shared for a vhost-user device only', () => {
     expect(needsSharedMemory([])).toBe(false)
-    expect(needsSharedMemory([link('lan'), userNet(), raw('-s')])).toBe(false)
+    expect(needsSharedMemory([link('lan'), userNet(), tap(), vfio('03:00.0'), raw('-s')])).toBe(
+      false,
+    )
     expect(needsSharedMemory([link('lan'), vhostUser({ path: '/v' })])).toBe(true)
   })
 })
@@ -149,6 +151,20 @@ describe('devices', () => {
     expect(valuesOf('-netdev', { devices })).toEqual(['vhost-user,id=net0,chardev=vhost0,queues=4'])
   })
 
+  test('that are taps run no script, and those of the host are not NICs of ours', () => {
+    const devices = [
+      { device: tap({ bridge: 'br0', properties: { mq: false } }), mac, tap: 'dut0' },
+      { device: vfio('03:00.0', { 'x-no-mmap': true, romfile: 'a,b' }), mac: '' },
+    ]
+    expect(valuesOf('-netdev', { devices })).toEqual([
+      'tap,id=net0,ifname=dut0,script=no,downscript=no',
+    ])
+    expect(valuesOf('-device', { devices }).slice(-2)).toEqual([
+      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac},mq=off`,
+      'vfio-pci,host=0000:03:00.0,id=nic1,x-no-mmap=on,romfile=a,,b',
+    ])
+  })
+
   test.each([
     ['kvm', 1, ''],
     ['kvm', 4, ',mq=on,vectors=10'],
@@ -163,7 +179,7 @@ describe('devices', () => {
   test.each(['kvm', 'tcg'] as const)(
     'other than vhost-user keep their vectors under %s',
     (accel) => {
-      for (const device of [link('lan'), userNet()]) {
+      for (const device of [link('lan'), userNet(), tap()]) {
         expect(nicOf({ device, mac, segment: '/s' }, accel)).not.toContain('vectors')
       }
     },

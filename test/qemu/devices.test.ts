@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { UsageError } from '../../src/errors.ts'
-import { link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import { link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 
 const mac = '52:54:00:00:00:0A'
 
@@ -32,6 +32,18 @@ describe('a device', () => {
           { port: 80, protocol: 'tcp' },
         ],
       },
+    ],
+    [tap(), { kind: 'tap' }],
+    [
+      tap({ bridge: 'br-lan.1234567', mac, properties: { packed: true } }),
+      { kind: 'tap', bridge: 'br-lan.1234567', mac, properties: { packed: true } },
+    ],
+    [tap({ name: 'a'.repeat(15) }), { kind: 'tap', name: 'a'.repeat(15) }],
+    [vfio('0000:03:00.0'), { kind: 'vfio', address: '0000:03:00.0' }],
+    [vfio('3B:1f.7'), { kind: 'vfio', address: '0000:3b:1f.7' }],
+    [
+      vfio('10000:e1:00.0', { 'x-no-mmap': true }),
+      { kind: 'vfio', address: '10000:e1:00.0', properties: { 'x-no-mmap': true } },
     ],
     [raw('-device', 'edu'), { kind: 'raw', args: ['-device', 'edu'] }],
   ])('is %j', (device, wanted) => {
@@ -106,6 +118,39 @@ describe('what cannot be is refused with what to write:', () => {
       'a property that is no value',
       () => link('lan', { properties: anything({ a: { b: 1 } }) }),
       '"a" cannot be a device property',
+      '',
+    ],
+    ['a misspelt bridge', () => tap(anything({ brige: 'b' })), '"brige"', 'mean "bridge"?'],
+    ...[
+      ...['', 'a'.repeat(16), 'ä'.repeat(8), '.', '..', '-br', 'a/b', 'a:b', 'a b', 'br%d', 'a,b'],
+      ...['a\nb', 'all', 'default', anything(7), anything(null)],
+    ].map((bridge): [string, () => unknown, string, string] => [
+      `an interface called ${JSON.stringify(bridge)}`,
+      () => tap({ bridge }),
+      `tap: bridge: ${JSON.stringify(bridge)} cannot be a network interface's name`,
+      'up to 15 letters',
+    ]),
+    ['a tap called ..', () => tap({ name: '..' }), 'tap: name: ".." cannot be', ''],
+    ['an address of a tap', () => tap({ mac: '5' }), 'tap: "5" is not an Ethernet address', ''],
+    [
+      'a bridge for a tap that is there',
+      () => tap({ name: 'tap0', bridge: 'br0' }),
+      'tap: tap0 is there already and is not attached to br0',
+      'ip link set tap0 master br0',
+    ],
+    ...[
+      ...['', '03:00', '00:03:00.0', '0000:03:20.0', '0000:03:00.8', '0000:03:00.0 '],
+      ...['0000:03:00.0,x=y', '/sys/bus', anything(undefined), anything(['03:00.0'])],
+    ].map((address): [string, () => unknown, string, string] => [
+      `a PCI address ${JSON.stringify(address)}`,
+      () => vfio(address),
+      `vfio: ${JSON.stringify(address)} is not a PCI address`,
+      "'0000:03:00.0'",
+    ]),
+    [
+      'a property of vfio with a comma',
+      () => vfio('03:00.0', { 'a,b': 1 }),
+      'vfio: "a,b" cannot be a device property',
       '',
     ],
     ['no arguments', () => raw(), 'raw: give QEMU arguments as strings', "raw('-device', 'edu')"],

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { PortLease } from '../../src/lease/ports.ts'
-import { type Device, link, raw, userNet, vhostUser } from '../../src/qemu/devices.ts'
+import { type Device, link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 import type { VmSite } from '../../src/vm/home.ts'
-import { forwardsOf, placeDevices } from '../../src/vm/place.ts'
+import { forwardsOf, placeDevices, tapsOf } from '../../src/vm/place.ts'
 
 let segments = 0
 /** Only what placing needs of a site. */
@@ -19,9 +19,13 @@ const macs = async (macByte: number, index: number, devices: Device[]) =>
 
 describe('an Ethernet address', () => {
   test('is made of suite, VM and device', async () => {
-    const devices = [link('a'), raw('-s'), vhostUser({ path: '/v' })]
-    expect(await macs(0x0a, 0, devices)).toEqual(['52:54:00:0a:00:00', '', '52:54:00:0a:00:02'])
-    expect(await macs(255, 17, devices)).toEqual(['52:54:00:ff:11:00', '', '52:54:00:ff:11:02'])
+    const devices = [link('a'), raw('-s'), vhostUser({ path: '/v' }), vfio('03:00.0'), tap()]
+    expect(await macs(0x0a, 0, devices)).toEqual([
+      ...['52:54:00:0a:00:00', '', '52:54:00:0a:00:02', '', '52:54:00:0a:00:04'],
+    ])
+    expect(await macs(255, 17, devices)).toEqual([
+      ...['52:54:00:ff:11:00', '', '52:54:00:ff:11:02', '', '52:54:00:ff:11:04'],
+    ])
   })
 
   test('is the one that was given where one was', async () => {
@@ -42,6 +46,24 @@ test('each NIC on a link has a socket of its own on that segment', async () => {
   const sockets = placed.map(({ segment }) => segment ?? '')
   expect(sockets.map((path) => path.split('/')[2])).toEqual(['a', 'b', 'a'])
   expect(new Set(sockets).size).toBe(3)
+})
+
+describe('a tap', () => {
+  const place = (devices: Device[]) => placeDevices(devices, { site: site(0), index: 0, ports: [] })
+
+  test('has a name of its own on the whole host, which an interface can have', async () => {
+    const devices = Array.from({ length: 4 }, () => tap({ bridge: 'br0' }))
+    const all = (await Promise.all(Array.from({ length: 64 }, () => place(devices)))).flat()
+    expect(new Set(all.map(({ tap }) => tap)).size).toBe(256)
+    for (const { tap } of all) expect(tap).toMatch(/^dut[0-9a-f]{8}$/)
+  })
+
+  test('that QEMU makes is attached afterwards, one that was named is not', async () => {
+    const placed = await place([tap({ name: 'mine' }), tap({ bridge: 'br0' }), link('lan'), tap()])
+    const [mine, first, , second] = placed
+    expect(mine?.tap).toBe('mine')
+    expect(tapsOf(placed)).toEqual([{ tap: first?.tap, bridge: 'br0' }, { tap: second?.tap }])
+  })
 })
 
 test('host ports are handed out in the order in which they were asked for', async () => {
