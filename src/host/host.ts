@@ -64,8 +64,11 @@ export interface LockOptions {
   wait?: boolean
   /** True: any number of holders at once, as long as none of them is exclusive. */
   shared?: boolean
-  /** Kept in the file while the lock is held, for those who wait; not where it is shared. */
-  note?: string
+  /**
+   * Kept in the file while the lock is held, for those who wait; not where it is shared. A function is
+   * called once the lock is got.
+   */
+  note?: string | (() => string)
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal
 }
@@ -81,6 +84,14 @@ export interface PortQuestion {
   /** An address of the host itself, such as `127.0.0.1`. */
   address: string
   protocol: 'tcp' | 'udp'
+}
+
+/** A file that somebody, perhaps another user, keeps for all to read. */
+export interface SharedFile {
+  name: string
+  /** Whose it is. */
+  uid: number
+  text: string
 }
 
 /** What is known of a file without opening it. */
@@ -140,6 +151,12 @@ export interface Host {
    */
   lock(path: string, options: LockOptions & { wait: false }): Promise<HostLock | undefined>
   lock(path: string, options?: LockOptions): Promise<HostLock>
+  /** The regular files of a folder whose names match, as far as we may read them; no link is followed. */
+  readShared(folder: string, names: RegExp): Promise<SharedFile[]>
+  /** Makes a file that all can read and only we can write. @throws where there is one already */
+  createShared(path: string, text: string): Promise<void>
+  /** Adds to a file of {@link createShared}, in one write. */
+  appendShared(path: string, text: string): Promise<void>
   /**
    * For each path, whether anybody holds a lock on that file, in whatever mode; false where there is
    * no such file. Asking takes nothing away from anybody who asks for a lock a moment later.

@@ -30,8 +30,9 @@ export async function lock(
       return undefined
     }
     signal?.throwIfAborted()
+    const text = typeof note === 'string' ? note : note()
     // Also where there is nothing to write: what a holder that was killed left there is no longer true.
-    if (writable) writeNote(fd, shared ? '' : note)
+    if (writable) writeNote(fd, shared ? '' : text)
   } catch (error) {
     closeSync(fd)
     throw error

@@ -48,6 +48,7 @@ export function holderText({ user, pid, program, folder, run, suite, since }: Ho
 export async function describeHolder(host: Host, path: string): Promise<string> {
   try {
     const note = Buffer.from(await host.readFile(path)).toString()
+    if (note === '') return `held in shared mode, or by a process that left no note in ${path}`
     return `held by ${holderText(JSON.parse(note) as Holder)}`
   } catch {
     return `held by a process that left no note in ${path}`

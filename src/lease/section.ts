@@ -3,23 +3,29 @@ import { Mutex } from 'async-mutex'
 import { InfrastructureError, UsageError } from '../errors.ts'
 import type { Host, HostLock } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
+import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { lockPath } from './folder.ts'
-import { describeHolder, holderNote } from './holder.ts'
+import { describeHolder, holderNote, type Owner } from './holder.ts'
 
 export interface SectionOptions {
-  /** Milliseconds to wait for the section; 10 minutes where not given. */
-  timeoutMs?: number
+  /** The longest wait for the section; 10 minutes where not given. */
+  timeout?: Duration
   /** Ends the wait, not what runs inside. */
   signal?: AbortSignal
-  /** Called once when somebody else is inside and this call begins to wait. */
-  onWait?: () => void
+  /** True: others that share it may be inside at once, and none that does not. */
+  shared?: boolean
+  /** Told to those who wait while this call is inside; not where it is shared. */
+  owner?: Owner
+  /** Called about every second of a wait with a line that says who is inside; not before the first. */
+  onWait?: (text: string) => void
 }
 
-const PATIENCE_MS = 600_000
+const PATIENCE = '10m'
+const TELL_EACH_MS = 1000
 
 // One for each lock file: within a process it gives turns in order and for nothing, so that only one
-// of its callers at a time needs a flock(1).
+// of its callers at a time needs a flock(1). Who shares gives it on as soon as they are inside.
 const mutexes = new Map<string, Mutex>()
 
 interface Inside {
@@ -31,23 +37,26 @@ const inside = new AsyncLocalStorage<Inside>()
 
 /**
  * Runs `fn` while nothing else on the host, in any process of any user, is inside the section of the
- * same name. However a process ends, the kernel lets the next one in.
+ * same name; where it is shared, nothing that does not share it. However a process ends, the kernel
+ * lets the next one in.
  *
  * @throws InfrastructureError when the section was not free in time; it names who is inside
- * @throws UsageError when it is entered from inside itself, which would never end
+ * @throws UsageError when it is entered from inside itself, which would never end, shared or not
  */
 export async function section<T>(
   host: Host,
   name: string,
   fn: () => Promise<T> | T,
-  { timeoutMs = PATIENCE_MS, signal: given, onWait }: SectionOptions = {},
+  { timeout = PATIENCE, signal, shared = false, owner, onWait }: SectionOptions = {},
 ): Promise<T> {
+  const timeoutMs = parseDuration(timeout, 'timeout')
   const path = await lockPath(host, `section-${name}`)
+  const turnPath = await lockPath(host, `turn-${name}`)
   const key = `${host.name} ${path}`
   refuseNesting(key, name)
   const release = await enter({
-    ...{ host, name, path, key, timeoutMs, onWait },
-    signal: stopSignal(given),
+    ...{ host, name, path, turnPath, key, timeoutMs, shared, owner, onWait },
+    signal: stopSignal(signal),
   })
   const here: Inside = { key, running: true, outer: inside.getStore() }
   try {
@@ -72,53 +81,65 @@ interface Entry {
   host: Host
   name: string
   path: string
+  turnPath: string
   key: string
   timeoutMs: number
+  shared: boolean
+  owner?: Owner
   signal?: AbortSignal
-  onWait?: () => void
+  onWait?: (text: string) => void
 }
 
-class TooLong extends Error {}
+type Release = () => Promise<void>
 
-async function enter(entry: Entry): Promise<() => Promise<void>> {
-  const { host, name, path, timeoutMs, signal } = entry
+async function enter(entry: Entry): Promise<Release> {
   const stopped = new AbortController()
-  const startedAt = performance.now()
   const taking = take(entry, stopped.signal)
   try {
-    return await waitFor(taking, { timeoutMs, signal, onTimeout: () => new TooLong() })
+    return await patiently(entry, taking)
   } catch (error) {
     stopped.abort()
     taking.then((release) => release()).catch(() => {}) // it may have come through after all
-    if (!(error instanceof TooLong)) throw error
-    throw new InfrastructureError(
-      `section '${name}' was not free: ${await describeHolder(host, path)}`,
-      {
-        dut: host.name,
-        elapsedMs: performance.now() - startedAt,
-        hint: 'let that run end, or end it: the section is free as soon as its process is gone',
-      },
-    )
+    throw error
+  }
+}
+
+class StillWaiting extends Error {}
+
+/** Waits for `taking`, and tells each second of it who is inside. */
+async function patiently(entry: Entry, taking: Promise<Release>): Promise<Release> {
+  const { host, name, path, timeoutMs, signal, onWait } = entry
+  const startedAt = performance.now()
+  for (;;) {
+    const leftMs = timeoutMs - (performance.now() - startedAt)
+    const wait = { timeoutMs: Math.min(leftMs, TELL_EACH_MS), signal }
+    try {
+      return await waitFor(taking, { ...wait, onTimeout: () => new StillWaiting() })
+    } catch (error) {
+      if (!(error instanceof StillWaiting)) throw error
+    }
+    const holder = await describeHolder(host, path)
+    if (leftMs > TELL_EACH_MS) {
+      onWait?.(`waits for section '${name}': ${holder}`)
+      continue
+    }
+    throw new InfrastructureError(`section '${name}' was not free: ${holder}`, {
+      dut: host.name,
+      elapsedMs: performance.now() - startedAt,
+      hint: 'let that run end, or end it: the section is free as soon as its process is gone',
+    })
   }
 }
 
 /** Takes the turn within the process, then the lock of the host; gives up both when told to. */
-async function take(
-  { host, path, key, onWait }: Entry,
-  stopped: AbortSignal,
-): Promise<() => Promise<void>> {
-  const mutex = mutexes.get(key) ?? new Mutex()
-  mutexes.set(key, mutex)
-  let told = false
-  const tell = () => {
-    if (!told) onWait?.()
-    told = true
-  }
-  if (mutex.isLocked()) tell()
+async function take(entry: Entry, stopped: AbortSignal): Promise<Release> {
+  const mutex = mutexes.get(entry.key) ?? new Mutex()
+  mutexes.set(entry.key, mutex)
   const turn = await mutex.acquire()
   try {
     stopped.throwIfAborted()
-    const lock = await takeLock(host, path, { note: holderNote(), signal: stopped, tell })
+    const lock = await takeLock(entry, stopped)
+    if (entry.shared) turn()
     return () => lock.release().finally(turn)
   } catch (error) {
     turn()
@@ -126,13 +147,23 @@ async function take(
   }
 }
 
+/**
+ * Whoever has to wait stands in line at a second lock, the turnstile, which the kernel gives in order
+ * of asking, and lets go of it once inside. So one alone waits at the section itself, ready to enter
+ * the moment it is free. Who shares never passes the line: one after another they would keep out for
+ * ever who does not.
+ */
 async function takeLock(
-  host: Host,
-  path: string,
-  { tell, ...options }: { note: string; signal: AbortSignal; tell: () => void },
+  { host, path, turnPath, shared, owner }: Entry,
+  signal: AbortSignal,
 ): Promise<HostLock> {
-  const free = await host.lock(path, { ...options, wait: false })
+  const options = { shared, note: () => holderNote(owner), signal }
+  const free = shared ? undefined : await host.lock(path, { ...options, wait: false })
   if (free !== undefined) return free
-  tell()
-  return host.lock(path, options)
+  const turn = await host.lock(turnPath, { signal })
+  try {
+    return await host.lock(path, options)
+  } finally {
+    await turn.release()
+  }
 }

@@ -1,0 +1,78 @@
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, expect } from 'vitest'
+import { localHost } from '../../src/host/local.ts'
+import { poll } from '../../src/wait.ts'
+import { useLockDir } from './lock-dir.ts'
+import { startProcess, type TestProcess } from './process.ts'
+
+/** Gives each test of the file lock files of its own, and processes that end with it. */
+export function useSectionProcesses() {
+  const locks = useLockDir()
+  const started: TestProcess[] = []
+  afterEach(async () => {
+    await Promise.all(started.splice(0).map((process) => process.kill()))
+  })
+
+  function start(script: string, ...args: (string | number)[]): TestProcess {
+    const process = startProcess(script, args, { lockDir: locks.path })
+    started.push(process)
+    return process
+  }
+
+  /** A process that is inside. `how`: see hold-section.ts. */
+  async function holder(name: string, ...how: string[]): Promise<TestProcess & { child: number }> {
+    const process = start('hold-section.ts', name, ...how)
+    const [, pid] = (await process.line()).split(' ')
+    return { ...process, child: Number(pid) }
+  }
+
+  /** How many flock(1) stand and wait at a lock file of this test, or at all of them. */
+  async function flocksWaiting(file = '*'): Promise<number> {
+    const { stdout } = await localHost().run('sh', [
+      '-c',
+      `for process in /proc/[0-9]*; do
+        case "$(readlink "$process/fd/3")" in ${locks.path}/${file}) ;; *) continue;; esac
+        case "$(tr '\\0' ' ' <"$process/cmdline")" in *nonblock*) ;; *flock*) echo x;; esac
+      done 2>/dev/null`,
+    ])
+    return stdout.split('x').length - 1
+  }
+
+  async function untilWaiting(count: number, file?: string): Promise<void> {
+    const asked = async () => ((await flocksWaiting(file)) === count ? true : undefined)
+    await poll(asked, { timeoutMs: 20_000 })
+  }
+
+  /** A folder for count-in-section.ts, and processes that run it. */
+  async function counting() {
+    const folder = await mkdtemp(join(locks.path, '..', 'count-'))
+    await writeFile(join(folder, 'counter'), '0')
+    await writeFile(join(folder, 'log'), '')
+    const read = (file: string) => readFile(join(folder, file), 'utf8')
+    return {
+      counter: async () => Number(await read('counter')),
+      log: () => read('log'),
+      /** All of them ready before the first begins. */
+      begin: async (count: number, times: number | 'until told', ...how: string[]) => {
+        const script = () => start('count-in-section.ts', 'c', folder, times, ...how)
+        const processes = Array.from({ length: count }, script)
+        for (const process of processes) expect(await process.line()).toBe('ready')
+        return processes
+      },
+    }
+  }
+
+  return { start, holder, flocksWaiting, untilWaiting, counting }
+}
+
+export function tell(processes: readonly TestProcess[]): void {
+  for (const process of processes) process.say('now')
+}
+
+/** What each prints at the end; one that saw an overlap ends without. */
+export function results(
+  processes: readonly TestProcess[],
+): Promise<{ waits: number[]; mostReaders: number }[]> {
+  return Promise.all(processes.map(async (process) => JSON.parse(await process.line())))
+}
