@@ -3,8 +3,10 @@ import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'
+import { draftOf, guestFolder, guestsIn, lockFileOf, rename } from './layout.ts'
 import { type Recipe, readRecipe } from './recipe.ts'
 import { checkTools } from './tools.ts'
+import { useGuest } from './use.ts'
 
 /** The built-in guest on a host: paths of the host, to be read only. */
 export interface Guest extends Built {
@@ -49,21 +51,22 @@ export interface EnsureGuestOptions {
 /**
  * The built-in guest, built first where the host does not have it yet. One process at a time builds
  * and the others wait for it; a build that was interrupted is never used. A guest that is there costs
- * some milliseconds, and no program is run for it.
+ * some milliseconds. Nobody removes it from the cache while the process that got it lives.
  *
  * @throws InfrastructureError when the host lacks programs for it, or the build fails
  */
 export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
   const { host, signal, custom, cacheDir = defaultCacheDir() } = options
   const recipe = custom?.recipe ?? (await readRecipe())
-  const parent = `${cacheDir}/guest`
-  const dir = `${parent}/${recipe.key.slice(0, 16)}`
+  const parent = guestsIn(cacheDir)
+  const dir = guestFolder(parent, recipe.key)
+  await host.makeDir(parent)
+  await useGuest(host, dir, signal)
   const found = await readGuest(host, dir)
   if (found) return found
 
   const progress = startProgress(options.onProgress)
-  await host.makeDir(parent)
-  const lock = await takeLock(host, `${dir}.lock`, progress, signal)
+  const lock = await takeLock(host, lockFileOf(dir), progress, signal)
   try {
     const made = await readGuest(host, dir)
     if (made) return made
@@ -78,6 +81,15 @@ export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
   const guest = await readGuest(host, dir)
   if (!guest) throw new InfrastructureError(`the guest in ${dir} is gone again`)
   return guest
+}
+
+/** The built-in guest where the host has it; nothing keeps it from being removed. */
+export async function findGuest(
+  host: Host,
+  cacheDir = defaultCacheDir(),
+): Promise<Guest | undefined> {
+  const { key } = await readRecipe()
+  return readGuest(host, guestFolder(guestsIn(cacheDir), key))
 }
 
 type Progress = (text: string) => void
@@ -114,13 +126,12 @@ async function buildInto(
   options: Omit<BuildOptions, 'folder'>,
 ): Promise<void> {
   const { host, recipe, signal } = options
-  const draft = `${dir}.draft-${crypto.randomUUID().slice(0, 8)}`
+  const draft = draftOf(dir)
   await host.makeDir(draft)
   try {
     const built = await build({ ...options, folder: draft })
     await host.writeFile(`${draft}/guest.json`, JSON.stringify({ ...built, key: recipe.key }))
-    const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, dir], { signal })
-    if (exitCode !== 0) throw new InfrastructureError(`cannot rename ${draft}: ${stderr}`)
+    await rename(host, draft, dir, signal)
   } catch (error) {
     await host.remove(draft).catch(() => {}) // the next build sweeps it
     throw error

@@ -13,6 +13,7 @@ import { poll } from '../../src/wait.ts'
 import { fakeGuest } from './fake-recipe.ts'
 
 const NAME = 'f'.repeat(16)
+const LOCKS = [`${NAME}.lock`, `${NAME}.use`]
 const host = localHost()
 let cacheDir: string
 let log: string
@@ -60,7 +61,7 @@ test('builds once, and is quick and runs no program afterwards', async () => {
   expect(guest.dir).toBe(`${cacheDir}/guest/${NAME}`)
   expect(guest).toMatchObject({ rootFormat: 'squashfs', release: '0.0', key: 'f'.repeat(64) })
   expect(await readFile(guest.kernel, 'utf8')).toBe('whole kernel')
-  expect(await entries()).toEqual([NAME, `${NAME}.lock`])
+  expect(await entries()).toEqual([NAME, ...LOCKS])
 
   const still: Host = { ...host, run: () => Promise.reject(new Error('a program was run')) }
   const startedAt = performance.now()
@@ -106,7 +107,7 @@ test('a build that was killed is not used, and is swept by the next', async () =
   const guest = await ensureGuest({ host, cacheDir, custom: fakeGuest({ log }) })
   expect(await readFile(guest.kernel, 'utf8')).toBe('whole kernel')
   expect(await builds()).toBe(2)
-  expect(await entries()).toEqual([NAME, `${NAME}.lock`])
+  expect(await entries()).toEqual([NAME, ...LOCKS])
 })
 
 test('a build that fails leaves nothing, and lets the next one try', async () => {
@@ -115,7 +116,7 @@ test('a build that fails leaves nothing, and lets the next one try', async () =>
   await expect(ensureGuest({ host, cacheDir, custom: { recipe, build } })).rejects.toThrow(
     'no archive',
   )
-  expect(await entries()).toEqual([`${NAME}.lock`])
+  expect(await entries()).toEqual(LOCKS)
   await ensureGuest({ host, cacheDir, custom: fakeGuest({ log }) })
 })
 
@@ -129,7 +130,7 @@ test('an aborted build ends at once and leaves nothing', async () => {
     onProgress: () => stop.abort(new Error('enough')),
   })
   await expect(building).rejects.toThrow('enough')
-  expect(await entries()).toEqual([`${NAME}.lock`])
+  expect(await entries()).toEqual(LOCKS)
 })
 
 test('all programs that are missing are named in one error, with what to install', async () => {
