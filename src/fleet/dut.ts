@@ -1,21 +1,27 @@
 import { atCallSite } from '../call-site.ts'
 import type { ExecOptions, ExecResult } from '../console/exec.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
-import { asError, InfrastructureError, UsageError } from '../errors.ts'
+import { asError, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { ensureGuest, type Guest } from '../image/guest.ts'
+import { admit } from '../lease/admit.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import type { Owner } from '../lease/holder.ts'
+import type { PortRange } from '../lease/ports.ts'
 import { type SectionOptions, section } from '../lease/section.ts'
-import { chooseAccel } from '../qemu/accel.ts'
-import { defer, outsideScope } from '../scope.ts'
-import type { VmHome, VmSite } from '../vm/home.ts'
-import { resolveSpec, type VmSpec } from '../vm/spec.ts'
-import { startVm } from '../vm/start.ts'
+import { defer } from '../scope.ts'
+import type { VmHome } from '../vm/home.ts'
+import { needOf } from '../vm/need.ts'
+import type { VmSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
+import { type Applying, admitPlans } from './admit-plans.ts'
 import { type DutFacts, dutFacts } from './facts.ts'
 import { hostExec, hostTerminal } from './host-exec.ts'
+import { type LeaseKind, type LeaseWish, wishToNeed } from './lease-wish.ts'
+import { checkLeftovers, suiteEnv } from './leftovers.ts'
 import { Links } from './links.ts'
+import { Machines, type Plan } from './machines.ts'
 import type { ProgressListener } from './progress.ts'
-import { startAll } from './start-all.ts'
+import { siteOf } from './site.ts'
 
 export interface DutOptions {
   name: string
@@ -27,6 +33,12 @@ export interface DutOptions {
   bootTimeoutMs: number
   /** How many VMs boot at once; made from cores and memory where none is given. */
   concurrency?: number
+  /** On whose behalf: others who wait for what this suite has are told. */
+  owner?: Owner
+  /** Where host ports are chosen from. */
+  ports?: PortRange
+  /** What may be promised of the host, and how long it is waited for. */
+  admission?: { grow?: boolean; overcommit?: number; timeoutMs?: number }
   onProgress?: ProgressListener
 }
 
@@ -38,12 +50,9 @@ export class Dut implements VmHome, AsyncDisposable {
   readonly dir: string
   readonly #options: DutOptions
   readonly #links: Links
-  /** Each VM's number here, which its default name and its Ethernet addresses are made from. */
-  readonly #vms = new Map<Vm, number>()
-  readonly #taken = new Set<number>()
+  readonly #machines: Machines
   readonly #programs = new Set<Program>()
-  readonly #macByte = Math.floor(Math.random() * 256)
-  #guest: Promise<Guest> | undefined
+  readonly #leases = new Set<GrantedLease>()
   /** While the suite's backend starts: what it spawns, the VMs lean on. */
   #inBackend = false
 
@@ -53,12 +62,14 @@ export class Dut implements VmHome, AsyncDisposable {
     this.host = host
     this.dir = dir
     this.#options = options
-    this.#links = new Links({ host, qemu: 'qemu-system-x86_64', dir })
+    this.#links = new Links({ host, qemu: 'qemu-system-x86_64', dir, env: suiteEnv(dir) })
+    const site = siteOf(this, { ...options, links: this.#links })
+    this.#machines = new Machines({ ...options, dut: name, site })
   }
 
   /** The VMs that run here for this suite. */
   get vms(): Vm[] {
-    return [...this.#vms.keys()]
+    return this.#machines.running
   }
 
   /**
@@ -68,7 +79,7 @@ export class Dut implements VmHome, AsyncDisposable {
    * @throws InfrastructureError with `check: true`, when its status is not 0
    */
   exec(command: string, options?: ExecOptions): Promise<ExecResult> {
-    return atCallSite(this.exec, () => hostExec(this.host, this.name, command, options))
+    return atCallSite(this.exec, () => hostExec(this, command, options))
   }
 
   /**
@@ -77,7 +88,7 @@ export class Dut implements VmHome, AsyncDisposable {
    */
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
     const line = typeof command === 'string' ? command : command.join(' ')
-    const program = new Program(hostTerminal(this.host, command), line, options, { dut: this.name })
+    const program = new Program(hostTerminal(this, command), line, options, { dut: this.name })
     this.#programs.add(program)
     if (this.#inBackend) this.#leanOn(program)
     try {
@@ -102,37 +113,65 @@ export class Dut implements VmHome, AsyncDisposable {
   }
 
   async #startAll(specs: readonly VmSpec[], options: { signal?: AbortSignal }): Promise<Vm[]> {
-    const numbers = this.#takeNumbers(specs.length)
+    const plan = this.plan(specs)
     try {
-      const resolved = specs.map((spec, i) => resolveSpec(spec, numbers[i] as number))
-      this.#checkNames(resolved.map(({ name }) => name))
-      const { bootTimeoutMs, concurrency, onProgress } = this.#options
-      const vms = await startAll(resolved, {
-        ...{ concurrency, onProgress, signal: options.signal, dut: this.name },
-        start: (spec, i, callbacks) =>
-          startVm(this.#site, spec, { index: numbers[i] as number, bootTimeoutMs, ...callbacks }),
-      })
-      for (const [i, vm] of vms.entries()) {
-        this.#vms.set(vm, numbers[i] as number)
-        vm.gone.addEventListener('abort', () => this.#forget(vm), { once: true })
-        defer(() => this.stop(vm))
-      }
-      return vms
-    } catch (error) {
-      for (const number of numbers) this.#taken.delete(number)
-      throw error
+      const [leases = []] = await admitPlans([this.applying(plan)], options)
+      return await this.startPlan(plan, leases, options)
+    } finally {
+      this.drop(plan)
     }
   }
 
+  /** Checks specs and keeps names for them, until the plan is started or dropped. */
+  plan(specs: readonly VmSpec[]): Plan {
+    return this.#machines.plan(specs)
+  }
+
+  drop(plan: Plan): void {
+    this.#machines.drop(plan)
+  }
+
+  /** What has to be promised before a plan can be started. */
+  applying({ specs }: Plan): Applying {
+    const needs = specs.map((spec) => needOf(spec, this.#where))
+    return { host: this.host, needs, options: this.#admission }
+  }
+
+  /** Starts a plan with what was promised for it. */
+  startPlan(
+    plan: Plan,
+    leases: readonly GrantedLease[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Vm[]> {
+    return this.#machines.start(plan, leases, options)
+  }
+
   /** Stops a VM of this DUT. */
-  async stop(vm: Vm): Promise<void> {
-    await vm.stop()
-    this.#forget(vm)
+  stop(vm: Vm): Promise<void> {
+    return this.#machines.stop(vm)
   }
 
   /** Runs `fn` while nobody else on this DUT, in any process, is in the section of that name. */
   section<T>(name: string, fn: () => Promise<T>, options: SectionOptions = {}): Promise<T> {
-    return section(this.host, name, fn, options)
+    const { owner } = this.#options
+    const onWait = (line: string) => this.#note(line)
+    return section(this.host, name, fn, { owner, onWait, ...options })
+  }
+
+  /**
+   * Keeps something of the DUT from all others, in whatever process, until it is released, or the test
+   * that called has ended, or else the suite: `'ports'` (how many), `'cores'` (how many whole ones, or
+   * which CPUs), `'name'` (anything that all agree on, such as a traffic generator). Where others have
+   * it, waits for them.
+   *
+   * @throws InfrastructureError when it can never be had, or not in time
+   */
+  async lease<K extends LeaseKind>(kind: K, wanted: LeaseWish[K]): Promise<GrantedLease> {
+    const need = wishToNeed(kind, wanted, this.#where)
+    const [lease] = await admit(this.host, [need], this.#admission)
+    this.#leases.add(lease as GrantedLease)
+    defer(() => (lease as GrantedLease).release())
+    return lease as GrantedLease
   }
 
   /** What this machine has and can do. */
@@ -152,54 +191,44 @@ export class Dut implements VmHome, AsyncDisposable {
   }
 
   /** Stops the VMs that run here, all at once. */
-  async stopVms(): Promise<void> {
-    const stopped = await Promise.allSettled(this.vms.map((vm) => this.stop(vm)))
-    throwFirst(stopped)
+  stopVms(): Promise<void> {
+    return this.#machines.stopAll()
   }
 
-  /** Ends everything this suite has here: VMs, programs, links, and then the folder. */
+  /**
+   * Ends everything this suite has here: VMs, programs, links, leases, and then the folder.
+   *
+   * @throws InfrastructureError listing what is left all the same
+   */
   async close(): Promise<void> {
     const closed = await Promise.allSettled([
       this.stopVms(),
       ...[...this.#programs].map((program) => program.close()),
+      ...[...this.#leases].map((lease) => lease.release()),
     ])
     await this.#links.close()
     await this.host.remove(this.dir)
-    throwFirst(closed)
+    const failed = closed.find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
+    await checkLeftovers(this)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  get #site(): VmSite {
-    const { cacheDir, onProgress } = this.#options
-    return {
-      home: this,
-      dir: this.dir,
-      macByte: this.#macByte,
-      segment: (link) => outsideScope(() => this.#links.port(link)),
-      guest: () => {
-        this.#guest ??= outsideScope(() =>
-          ensureGuest({
-            host: this.host,
-            cacheDir,
-            onProgress: (line) => onProgress?.({ kind: 'note', dut: this.name, line }),
-          }),
-        )
-        this.#guest.catch(() => {
-          this.#guest = undefined
-        })
-        return this.#guest
-      },
-      accel: async (qemu, wanted) => {
-        const { accel } = await chooseAccel({
-          ...{ host: this.host, qemu, wanted, cacheDir },
-          onNote: (line) => onProgress?.({ kind: 'note', dut: this.name, line, once: true }),
-        })
-        return accel
-      },
-    }
+  get #where() {
+    const { name, dir, ports } = this.#options
+    return { dut: name, dir, ...(ports && { portRange: ports }) }
+  }
+
+  get #admission() {
+    const { owner, admission } = this.#options
+    return { ...admission, owner, onWait: (line: string) => this.#note(line) }
+  }
+
+  #note(line: string): void {
+    this.#options.onProgress?.({ kind: 'note', dut: this.name, line })
   }
 
   #leanOn(program: Program): void {
@@ -216,34 +245,4 @@ export class Dut implements VmHome, AsyncDisposable {
     }
     program.exited.then((status) => dead(new Error(`it ended with status ${status}`)), dead)
   }
-
-  #forget(vm: Vm): void {
-    this.#taken.delete(this.#vms.get(vm) ?? -1)
-    this.#vms.delete(vm)
-  }
-
-  /** The lowest numbers that no VM here has. */
-  #takeNumbers(count: number): number[] {
-    const numbers: number[] = []
-    for (let n = 0; numbers.length < count; n++) if (!this.#taken.has(n)) numbers.push(n)
-    for (const n of numbers) this.#taken.add(n)
-    return numbers
-  }
-
-  #checkNames(names: readonly string[]): void {
-    const taken = new Set(this.vms.map((vm) => vm.name))
-    for (const name of names) {
-      if (taken.has(name)) {
-        throw new UsageError(`two VMs on ${this.name} are named ${JSON.stringify(name)}`, {
-          hint: 'names are unique on a DUT; leave them out to get vm0, vm1, …',
-        })
-      }
-      taken.add(name)
-    }
-  }
-}
-
-function throwFirst(results: PromiseSettledResult<unknown>[]): void {
-  const failed = results.find((result) => result.status === 'rejected')
-  if (failed) throw failed.reason
 }

@@ -3,6 +3,8 @@ import { checkInteger } from '../options.ts'
 import { outsideScope } from '../scope.ts'
 import type { VmSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
+import { anySignal } from '../wait.ts'
+import { admitPlans } from './admit-plans.ts'
 import type { Dut } from './dut.ts'
 
 type Cleanup = () => Promise<void> | void
@@ -57,43 +59,60 @@ export async function startFleet<B>(
     return stopping
   }
   const failure = new AbortController()
-  const abort = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])])
-  let first: Error | undefined
-  const started = await Promise.allSettled(
-    duts.map(async (dut, i) => {
-      try {
-        const made = (await dut.runBackend(async () =>
-          backend?.(dut, { onCleanup: (cleanup) => void cleanups[i]?.push(cleanup) }),
-        )) as B
-        abort.throwIfAborted()
-        const count = typeof vms === 'function' ? vms(dut) : vms
-        checkInteger('vms', count, 0, 1000)
-        const indices = Array.from({ length: count }, (_, index) => index)
-        const specs = await Promise.all(
-          indices.map((index) =>
-            typeof vm === 'function' ? vm({ dut, index, backend: made }) : nameless(vm, count),
-          ),
-        )
-        return { backend: made, vms: await dut.startAll(specs, { signal: abort }) }
-      } catch (error) {
-        first ??= asError(error)
-        failure.abort(error)
-        throw error
-      }
-    }),
-  )
-  if (first !== undefined) {
+  const abort = anySignal(failure.signal, signal) ?? failure.signal
+  const plan = async (dut: Dut, mine: Cleanup[]) => {
+    const made = (await dut.runBackend(async () =>
+      backend?.(dut, { onCleanup: (cleanup) => void mine.push(cleanup) }),
+    )) as B
+    abort.throwIfAborted()
+    const count = typeof vms === 'function' ? vms(dut) : vms
+    checkInteger('vms', count, 0, 1000)
+    const specs = await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        typeof vm === 'function' ? vm({ dut, index, backend: made }) : nameless(vm, count),
+      ),
+    )
+    return { dut, backend: made, plan: dut.plan(specs) }
+  }
+  try {
+    const planned = await all(
+      failure,
+      duts.map((dut, i) => plan(dut, cleanups[i] ?? [])),
+    )
+    // The host is asked once for all of them: a suite never holds a part of what it needs.
+    const leases = await admitPlans(
+      planned.map(({ dut, plan }) => dut.applying(plan)),
+      { signal: abort },
+    )
+    const started = await all(
+      failure,
+      planned.map(({ dut, plan }, i) => dut.startPlan(plan, leases[i] ?? [], { signal: abort })),
+    )
+    return {
+      duts: [...duts],
+      vms: started.flat(),
+      backends: planned.map(({ backend }) => backend),
+      stop,
+      [Symbol.asyncDispose]: stop,
+    }
+  } catch (error) {
     await stop().catch(() => {}) // the first error is the one to tell
-    throw first
+    throw error
   }
-  const parts = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-  return {
-    duts: [...duts],
-    vms: parts.flatMap((part) => part.vms),
-    backends: parts.map((part) => part.backend),
-    stop,
-    [Symbol.asyncDispose]: stop,
-  }
+}
+
+/** What all of them come to; or, once all have ended, the error of the first that failed. */
+async function all<T>(failure: AbortController, parts: Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(
+    parts.map((part) =>
+      part.catch((error) => {
+        failure.abort(asError(error))
+        throw error
+      }),
+    ),
+  )
+  failure.signal.throwIfAborted()
+  return results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
 }
 
 /** One spec for several VMs cannot name them. */

@@ -5,14 +5,22 @@ import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
 import { parseDuration } from '../units.ts'
 import { anySignal, waitFor } from '../wait.ts'
+import { suiteEnv } from './leftovers.ts'
 
 /** For the error of a command that is late, in characters. */
 const REMEMBERED = 10_000
 
+/** What runs there runs for one suite on one DUT. */
+interface OnHost {
+  host: Host
+  name: string
+  /** The suite's folder. */
+  dir: string
+}
+
 /** See `Dut.exec`: what `Vm.exec` is for a guest. */
 export async function hostExec(
-  host: Host,
-  dut: string,
+  { host, name: dut, dir }: OnHost,
   command: string,
   { timeout = '60s', cwd, env, input, check, stderr = 'merged', signal }: ExecOptions = {},
 ): Promise<ExecResult> {
@@ -22,7 +30,8 @@ export async function hostExec(
   let printed = ''
   const script = stderr === 'merged' ? `exec 2>&1\n${command}` : command
   const running = host.run('bash', ['-c', script], {
-    ...{ cwd, env, input, leash: true },
+    ...{ cwd, input, leash: true },
+    env: { ...env, ...suiteEnv(dir) },
     signal: anySignal(stopSignal(signal), late.signal),
     onOutput: (text) => {
       printed = (printed + text).slice(-REMEMBERED)
@@ -48,9 +57,12 @@ export async function hostExec(
 }
 
 /** A program of the DUT on a terminal of its own. */
-export function hostTerminal(host: Host, command: string | readonly string[]): ProgramTerminal {
+export function hostTerminal(
+  { host, dir }: Omit<OnHost, 'name'>,
+  command: string | readonly string[],
+): ProgramTerminal {
   const [file = '', ...args] = typeof command === 'string' ? ['bash', '-c', command] : command
-  const pty = host.openPty(file, args)
+  const pty = host.openPty(file, args, { env: suiteEnv(dir) })
   return {
     onData: (listener) => pty.onData(listener),
     write: (data) => pty.write(data),

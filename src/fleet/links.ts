@@ -1,12 +1,21 @@
 import type { Host } from '../host/host.ts'
 import { type Hub, openHub } from '../qemu/hub.ts'
 
+interface LinksOptions {
+  host: Host
+  qemu: string
+  /** The suite's folder. */
+  dir: string
+  /** Added to the environment of the hubs. */
+  env?: Record<string, string>
+}
+
 /** The Ethernet segments of one suite on one DUT, each opened when it is first named. */
 export class Links {
   readonly #hubs = new Map<string, Promise<Hub>>()
-  readonly #options: { host: Host; qemu: string; dir: string }
+  readonly #options: LinksOptions
 
-  constructor(options: { host: Host; qemu: string; dir: string }) {
+  constructor(options: LinksOptions) {
     this.#options = options
   }
 
@@ -24,9 +33,9 @@ export class Links {
   }
 
   async #open(name: string): Promise<Hub> {
-    const { host, qemu, dir } = this.#options
+    const { host, qemu, dir, env } = this.#options
     const folder = `${dir}/link@${this.#hubs.size}` // no VM's folder can be named so
     await host.makeDir(folder, 0o700)
-    return openHub({ host, qemu, dir: folder, name })
+    return openHub({ host, qemu, dir: folder, name, env })
   }
 }

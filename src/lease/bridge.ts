@@ -16,7 +16,9 @@ const GROUP = String(0x647574)
 export async function ensureBridge(host: Host, name: string): Promise<boolean> {
   const found = await findBridge(host, name)
   if (found === undefined) {
-    const what = ['name', name, 'group', GROUP, 'up', 'type', 'bridge']
+    // Without an address of its own it takes that of a port, another one when that port leaves, and
+    // the guests' ARP entries for the host would be wrong for some seconds.
+    const what = ['name', name, 'group', GROUP, 'address', randomAddress(), 'up', 'type', 'bridge']
     const { exitCode, stderr } = await ip(host, 'link', 'add', ...what)
     if (exitCode === 0) return true
     // Somebody outside of this package may have been quicker.
@@ -73,6 +75,12 @@ export async function attachTap(
   if (exitCode === 0) return
   const what = bridge === undefined ? 'set up' : `attached to the bridge ${bridge}`
   throw refused(host, `the tap ${tap} cannot be ${what}`, stderr)
+}
+
+/** An Ethernet address that is not any vendor's (the second bit: locally administered). */
+function randomAddress(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(5))
+  return ['02', ...Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }
 
 interface Link {

@@ -2,7 +2,7 @@ import type { Host } from '../host/host.ts'
 
 /**
  * What the host itself would lose with a PCI device, in words: addresses of its network interfaces,
- * bridges and bonds that they are part of, file systems on its disks. Undefined where it is nothing.
+ * bridges and bonds that they are part of, file systems, swap, RAID or LVM on its disks. Undefined where it is nothing.
  *
  * @param device its folder in sysfs, without links in the path
  */
@@ -18,7 +18,12 @@ export async function hostUse(
     const addresses = await addressesOf(host, net)
     if (addresses.length > 0) return `${net} is up with ${addresses.join(', ')}`
   }
-  const mounts = await mountsOf(host, await below(host, `${sysfs}/class/block`, device))
+  const disks = await below(host, `${sysfs}/class/block`, device)
+  for (const disk of disks) {
+    const [holder] = await host.listDir(`${sysfs}/class/block/${disk}/holders`)
+    if (holder !== undefined) return `its disk ${disk} is part of ${holder}`
+  }
+  const mounts = await mountsOf(host, disks)
   return mounts.length > 0 ? `its disks hold ${mounts.join(', ')}` : undefined
 }
 
@@ -49,7 +54,7 @@ interface Address {
   scope: string
 }
 
-/** Where the disks, their partitions and what is made of these are mounted; `[SWAP]` for swap. */
+/** Where the disks and their partitions are mounted; `[SWAP]` for swap. */
 async function mountsOf(host: Host, disks: readonly string[]): Promise<string[]> {
   if (disks.length === 0) return []
   const files = disks.map((disk) => `/dev/${disk.replaceAll('!', '/')}`)

@@ -1,110 +1,84 @@
 import { InfrastructureError, UsageError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { type Claim, claim, type Lease } from './lease.ts'
 
-export { LEASE_TAKEN, leaseCommand } from './lease.ts'
+/** First and last. */
+export type PortRange = readonly [first: number, last: number]
 
-export interface PortWish {
-  /** `'tcp'` where not given. */
-  protocol?: 'tcp' | 'udp'
-}
+/** Below what Linux gives out by itself (net.ipv4.ip_local_port_range begins at 32768). */
+export const PORT_RANGE: PortRange = [20_000, 20_999]
 
-export interface PortLease extends Lease {
-  readonly port: number
-  readonly protocol: 'tcp' | 'udp'
-}
-
-export interface PortOptions {
-  host: Host
-  /** One for each port; the leases come in the same order. */
-  wanted: readonly PortWish[]
-  /** The host's address that the program will listen on; `127.0.0.1` where not given. */
-  address?: string
-  /** First and last port to choose from; 20000 to 20999, below what Linux gives out by itself. */
-  range?: readonly [first: number, last: number]
-  signal?: AbortSignal
-}
-
-const RANGE = [20_000, 20_999] as const
+/** Where forwarded ports are listened at. */
+const ADDRESS = '127.0.0.1'
 
 /**
- * Chooses ports of the host that nobody has, and keeps them from everybody else while `fn` runs. In
- * it, start the program through `leaseCommand` and wait for a sign that it runs: from then on its
- * leases are its own, for as long as it lives.
+ * So many ports of a range that nobody in the ledger has and that no program of the host uses, for TCP
+ * or UDP, on whatever address of either family.
  *
- * @throws InfrastructureError when too few ports are free
+ * @param leased ports that are promised to others
+ * @throws InfrastructureError when too few are free
  */
-export async function withPorts<T>(
-  { host, wanted, address = '127.0.0.1', range = RANGE, signal }: PortOptions,
-  fn: (leases: PortLease[]) => Promise<T> | T,
-): Promise<T> {
-  checkRange(range)
-  const claims: Claim[] = []
-  try {
-    const leases: PortLease[] = []
-    for (const { protocol = 'tcp' } of wanted) {
-      const chosen = await choose({ host, protocol, address, range, signal })
-      claims.push(chosen)
-      leases.push({ ...chosen.lease, port: chosen.port, protocol })
-    }
-    return await fn(leases)
-  } finally {
-    await Promise.all(claims.map((held) => held.release()))
+export async function choosePorts(
+  host: Host,
+  count: number,
+  { range: [first, last], leased }: { range: PortRange; leased: ReadonlySet<number> },
+): Promise<number[]> {
+  if (count === 0) return []
+  const used = await portsInUse(host)
+  const size = last - first + 1
+  // Not from the first on: a port that was let go of a moment ago may still be asked for by a peer.
+  const start = Math.floor(Math.random() * size)
+  const chosen: number[] = []
+  let refused = 0
+  for (let i = 0; i < size && chosen.length < count; i++) {
+    const port = first + ((start + i) % size)
+    if (leased.has(port)) continue
+    if (!used.has(port) && (await canListen(host, port))) chosen.push(port)
+    else refused += 1
   }
+  if (chosen.length === count) return chosen
+  const others = [...leased].filter((port) => port >= first && port <= last).length
+  throw new InfrastructureError(
+    `${count} ports of ${first} to ${last} were wanted, ${chosen.length} are free`,
+    {
+      dut: host.name,
+      hint: `${others} are leased by other VMs, ${refused} are used by other programs: end some, or give the DUT another range with ports: [first, last]`,
+    },
+  )
 }
 
-interface Choice {
-  host: Host
-  protocol: 'tcp' | 'udp'
-  address: string
-  range: readonly [number, number]
-  signal?: AbortSignal
-}
-
-async function choose({
-  host,
-  protocol,
-  address,
-  range: [first, last],
-  signal,
-}: Choice): Promise<Claim & { port: number }> {
-  const count = last - first + 1
-  // Not from the first on: those who choose at the same time would all ask for the same ones.
-  const start = Math.floor(Math.random() * count)
-  let leased = 0
-  for (let i = 0; i < count; i++) {
-    const port = first + ((start + i) % count)
-    const claimed = await claim(host, `port-${protocol}-${port}`, { signal })
-    if (claimed === undefined) {
-      leased += 1
-      continue
-    }
-    const free = await host.portFree({ port, address, protocol }).catch(async (error) => {
-      await claimed.release()
-      throw unusable(address, host, error)
-    })
-    if (free) return { ...claimed, port }
-    await claimed.release()
-  }
-  throw new InfrastructureError(`no ${protocol} port of ${first} to ${last} is free`, {
-    dut: host.name,
-    hint: `${leased} are leased by other VMs, ${count - leased} are used by other programs: end some, or choose another range`,
+/** @throws UsageError when it is none */
+export function checkRange(what: string, range: unknown): PortRange {
+  const [first, last, ...more] = Array.isArray(range) ? range : []
+  const valid = [first, last].every((port) => Number.isInteger(port) && port > 0 && port < 65_536)
+  if (valid && first <= last && more.length === 0) return [first, last]
+  throw new UsageError(`${what}: ${JSON.stringify(range)} is not a range of ports`, {
+    hint: 'the first and the last port, from 1 to 65535: [20000, 20999]',
   })
 }
 
-function unusable(address: string, host: Host, cause: Error): InfrastructureError {
-  return new InfrastructureError(`no program can listen on ${address}: ${cause.message}`, {
-    dut: host.name,
-    cause,
-    hint: 'name an address that this host has',
-  })
+/** Local ports of all sockets of the host that the kernel lists (proc(5), /proc/net/tcp). */
+async function portsInUse(host: Host): Promise<Set<number>> {
+  const used = new Set<number>()
+  const tables = await Promise.all(
+    ['tcp', 'tcp6', 'udp', 'udp6'].map((table) =>
+      host.readFile(`/proc/net/${table}`).then(
+        (bytes) => Buffer.from(bytes).toString(),
+        () => '', // a host without IPv6 has no such table
+      ),
+    ),
+  )
+  for (const [, port = ''] of tables.join('\n').matchAll(/^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) /gm)) {
+    used.add(Number.parseInt(port, 16))
+  }
+  return used
 }
 
-function checkRange([first, last]: readonly [number, number]): void {
-  const valid = Number.isInteger(first) && Number.isInteger(last) && first > 0 && last < 65_536
-  if (!valid || first > last) {
-    throw new UsageError(`${first} to ${last} is not a range of ports`, {
-      hint: 'the first and the last port, from 1 to 65535',
-    })
-  }
+/** A port that is bound but not listened on is in no table, and QEMU is refused it all the same. */
+async function canListen(host: Host, port: number): Promise<boolean> {
+  const free = await Promise.all(
+    (['tcp', 'udp'] as const).map((protocol) =>
+      host.portFree({ port, address: ADDRESS, protocol }),
+    ),
+  )
+  return free.every(Boolean)
 }

@@ -13,6 +13,8 @@ export interface HubOptions {
   dir: string
   /** The link's, for messages. */
   name: string
+  /** Added to its environment. */
+  env?: Record<string, string>
   /** Stops the opening. */
   signal?: AbortSignal
 }
@@ -44,12 +46,12 @@ const QUIT_TIMEOUT_MS = 2000
  *
  * @throws InfrastructureError when QEMU does not start
  */
-export async function openHub({ host, qemu, dir, name, signal }: HubOptions): Promise<Hub> {
+export async function openHub({ host, qemu, dir, name, env, signal }: HubOptions): Promise<Hub> {
   signal?.throwIfAborted()
   const ports: string[] = []
   const control = `${dir}/qmp`
   const listener = await host.listen(control)
-  const terminal = host.openPty(qemu, hubArgs(control))
+  const terminal = host.openPty(qemu, hubArgs(control), { env })
   const printed = outputOf(terminal)
   const sweep = async () => {
     listener.close()

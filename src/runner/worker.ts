@@ -1,4 +1,4 @@
-import { relative } from 'node:path'
+import { basename, relative } from 'node:path'
 import { inject } from 'vitest'
 import { InfrastructureError, UsageError } from '../errors.ts'
 import { Dut } from '../fleet/dut.ts'
@@ -19,6 +19,8 @@ export interface SuiteOptions<B> extends FleetOptions<B> {
 export class Worker {
   readonly #run: ProvidedRun
   readonly #suites = new Set<Suite>()
+  /** One for all suites and DUTs: what is known of a host is known of this object. */
+  readonly #host = localHost()
   readonly #channel: ReturnType<typeof joinChannel>
 
   constructor() {
@@ -72,17 +74,22 @@ export class Worker {
     const names = wanted ?? options.duts.map(({ name }) => name)
     const id = crypto.randomUUID().slice(0, 8)
     return names.map((name, i) => {
-      if (!options.duts.some((config) => config.name === name)) {
+      const config = options.duts.find((config) => config.name === name)
+      if (config === undefined) {
         throw new UsageError(`dutTest: there is no DUT named ${JSON.stringify(name)}`, {
           hint: `the configuration has: ${options.duts.map((config) => config.name).join(', ')}`,
         })
       }
+      const { ports } = config
       return new Dut({
         name,
-        host: localHost(),
+        host: this.#host,
         dir: `${folder}/${id}${i}`,
         bootTimeoutMs: bootTimeoutMs ?? options.bootTimeoutMs,
         concurrency: options.concurrency,
+        owner: { run: basename(folder), suite },
+        ...(ports && { ports }),
+        admission: options.admission,
         onProgress: (progress) => this.#channel.tell({ type: 'progress', suite, progress }),
       })
     })

@@ -18,6 +18,8 @@ export interface VmSite {
   home: VmHome
   /** The suite's folder on the DUT, for sockets and logs. */
   dir: string
+  /** Added to the environment of whatever is started, by which it is known as the suite's. */
+  env: Record<string, string>
   guest(): Promise<Guest>
   accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
   /** A fresh socket on the segment of a link. */

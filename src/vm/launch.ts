@@ -1,9 +1,9 @@
 import { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
 import { InfrastructureError } from '../errors.ts'
-import { leaseCommand, type PortLease } from '../lease/ports.ts'
+import type { GrantedLease } from '../lease/grant.ts'
 import { Lifeline } from '../lifeline.ts'
-import { qemuArgs } from '../qemu/args.ts'
+import { type PlacedDevice, qemuArgs } from '../qemu/args.ts'
 import { type QemuProcess, startQemu } from '../qemu/process.ts'
 import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
 import { waitFor } from '../wait.ts'
@@ -22,6 +22,7 @@ export interface Machine {
   readonly kernelLog: KernelLog
   readonly agent: Agent
   readonly life: Lifeline
+  readonly devices: readonly PlacedDevice[]
   /** `performance.now()` when QEMU was started. */
   readonly startedAt: number
   /** Set before it is asked to go, so that its end is not taken for a death. */
@@ -31,7 +32,8 @@ export interface Machine {
 export interface LaunchOptions {
   dir: string
   index: number
-  ports: readonly PortLease[]
+  /** What QEMU is promised of the host; it holds it as long as it lives. */
+  lease: GrantedLease
   accel: 'kvm' | 'tcg'
   kernel: { kernel: string; initrd: string; root: string; append: string }
   /** The guest's init reports where it is. */
@@ -50,23 +52,26 @@ const QEMU_PATIENCE_MS = 30_000
 export async function launch(
   site: VmSite,
   spec: ResolvedSpec,
-  { dir, index, ports, accel, kernel, onStage }: LaunchOptions,
+  { dir, index, lease, accel, kernel, onStage }: LaunchOptions,
 ): Promise<Machine> {
   const { host } = site.home
   const where = { vm: spec.name, dut: site.home.name }
   const sockets = { qmp: `${dir}/qmp`, kernelLog: `${dir}/klog`, agent: `${dir}/agent` }
+  const { ports, pages } = lease.holding
   const devices = await placeDevices(spec.devices, { site, index, ports })
   const listeners = {
     qmp: await host.listen(sockets.qmp),
     kernelLog: await host.listen(sockets.kernelLog),
     agent: await host.listen(sockets.agent),
   }
-  const args = qemuArgs({ ...spec, accel, cpu: spec.cpus, boot: kernel, sockets, devices })
-  const locks = ports.map((lease) => lease.lockFile)
+  const memory = { ...spec.memory, ...(pages?.bind && { node: pages.node }) }
+  const args = qemuArgs({ ...spec, memory, accel, cpu: spec.cpus, boot: kernel, sockets, devices })
 
   const life = new Lifeline()
   const startedAt = performance.now()
-  const qemu = startQemu(host, leaseCommand(locks, [spec.qemu, ...args]), dir)
+  const qemu = startQemu(host, [spec.qemu, ...args], {
+    ...{ dir, lockFile: lease.lockFile, env: site.env },
+  })
   const console = new Console(qemu.terminal, { life, ...where })
   const parts: { kernelLog?: KernelLog; machine?: Machine; shutdownReason?: string } = {}
   const dead = awaitDeath({
@@ -109,6 +114,7 @@ export async function launch(
       kernelLog,
       agent,
       life,
+      devices,
       startedAt,
       stopping: false,
     }

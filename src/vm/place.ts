@@ -1,4 +1,3 @@
-import type { PortLease } from '../lease/ports.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import type { Device, Forward } from '../qemu/devices.ts'
 import type { VmSite } from './home.ts'
@@ -17,9 +16,9 @@ export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
  */
 export function placeDevices(
   devices: readonly Device[],
-  { site, index, ports }: { site: VmSite; index: number; ports: readonly PortLease[] },
+  { site, index, ports }: { site: VmSite; index: number; ports: readonly number[] },
 ): Promise<PlacedDevice[]> {
-  const free = ports.map((lease) => lease.port)
+  const free = [...ports]
   return Promise.all(
     devices.map(async (device, i): Promise<PlacedDevice> => {
       if (device.kind === 'raw' || device.kind === 'vfio') return { device, mac: '' }

@@ -18,6 +18,11 @@ export interface CpuSpec {
   count: number
   /** QEMU's `-cpu`; `host` under KVM and `max` under TCG where none is given. */
   model?: string
+  /**
+   * Where the virtual CPUs run, one to one: on these CPUs of the host, or `'auto'`, on whole free cores
+   * of the memory's node. No other VM is given the same.
+   */
+  pin?: readonly number[] | 'auto'
   sockets?: number
   cores?: number
   threads?: number
@@ -141,7 +146,18 @@ function resolveMemory(name: string, given: Size | MemorySpec, devices: readonly
 
 function resolveCpus(name: string, given: number | CpuSpec): CpuSpec {
   const spec = typeof given === 'number' ? { count: given } : given
-  checkKeys(`${name}: cpus`, spec, ['count', 'model', 'sockets', 'cores', 'threads'])
+  checkKeys(`${name}: cpus`, spec, ['count', 'model', 'pin', 'sockets', 'cores', 'threads'])
   checkInteger(`${name}: cpus`, spec.count, 1, 255)
+  checkPin(name, spec)
   return spec
+}
+
+function checkPin(name: string, { pin, count }: CpuSpec): void {
+  if (pin === undefined || pin === 'auto') return
+  const sound = Array.isArray(pin) && pin.every((cpu) => Number.isInteger(cpu) && cpu >= 0)
+  if (sound && pin.length === count) return
+  throw new UsageError(
+    `${name}: cpus.pin: ${JSON.stringify(pin)} is not a list of ${count} CPUs of the host`,
+    { hint: `one for each virtual CPU, like [2, 3], or 'auto'` },
+  )
 }

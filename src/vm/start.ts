@@ -1,18 +1,22 @@
 import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'
-import { withPorts } from '../lease/ports.ts'
-import { FORWARD_ADDRESS } from '../qemu/args.ts'
+import { attachTap, ensureBridge } from '../lease/bridge.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
 import { waitFor } from '../wait.ts'
 import type { VmSite } from './home.ts'
 import { launch, type Machine } from './launch.ts'
-import { forwardsOf } from './place.ts'
+import { pinVcpus } from './pin.ts'
+import { forwardsOf, tapsOf } from './place.ts'
 import type { ResolvedSpec } from './spec.ts'
 import { Vm } from './vm.ts'
 
 export interface StartOptions {
   /** The VM's number on its DUT, which its Ethernet addresses are made from. */
   index: number
+  /** What it was promised of the host; from here on it is the VM's, or released where it does not start. */
+  lease: GrantedLease
   /** From QEMU's start to the first answer of the guest's shell; waiting for locks is not in it. */
   bootTimeoutMs: number
   signal?: AbortSignal
@@ -29,53 +33,63 @@ export interface StartOptions {
 export async function startVm(
   site: VmSite,
   spec: ResolvedSpec,
-  { index, bootTimeoutMs, signal: given, onStage = () => {} }: StartOptions,
+  { index, lease, bootTimeoutMs, signal: given, onStage = () => {} }: StartOptions,
 ): Promise<Vm> {
   const { host } = site.home
   const signal = stopSignal(given)
   const dir = `${site.dir}/${spec.name}`
-  const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
-  signal?.throwIfAborted()
-  await host.remove(dir) // of a VM of that name which died
-  await host.makeDir(dir, 0o700)
-  const append = `${guest.append} dut.hostname=${spec.name}`
-  const forwards = forwardsOf(spec.devices)
   let stage = 'qemu'
   const reach = (next: string) => {
     stage = next
     onStage(next)
   }
-  reach('qemu')
   try {
-    const { machine, hostPorts } = await withPorts(
-      { host, wanted: forwards, address: FORWARD_ADDRESS, signal },
-      async (ports) => ({
-        machine: await launch(site, spec, {
-          ...{ dir, index, ports, accel, onStage: reach },
-          kernel: { ...guest, append },
-        }),
-        hostPorts: ports.map((lease) => lease.port),
-      }),
-    )
+    const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
+    signal?.throwIfAborted()
+    await host.remove(dir) // of a VM of that name which died
+    await host.makeDir(dir, 0o700)
+    for (const device of lease.holding.pci) await bindVfio(host, device)
+    const kernel = { ...guest, append: `${guest.append} dut.hostname=${spec.name}` }
+    reach('qemu')
+    const machine = await launch(site, spec, { dir, index, lease, accel, kernel, onStage: reach })
     if (stage === 'qemu') reach('kernel')
     const shell = new Shell(machine.console)
-    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage }).catch((error) =>
-      discard(machine, error),
-    )
+    try {
+      await equip(site, machine, lease)
+      await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
+    } catch (error) {
+      await discard(machine)
+      throw error
+    }
     reach('ready')
     const bootMs = performance.now() - machine.startedAt
-    return new Vm({ home: site.home, dir, spec, machine, shell, bootMs, forwards, hostPorts })
+    const forwards = forwardsOf(spec.devices)
+    return new Vm({ home: site.home, dir, spec, machine, shell, bootMs, forwards, lease })
   } catch (error) {
     await host.remove(dir)
+    await lease.release()
     throw error
   }
 }
 
-async function discard(machine: Machine, cause: unknown): Promise<never> {
+/** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */
+async function equip(
+  { home: { host } }: VmSite,
+  { qemu, qmp, where, devices }: Machine,
+  lease: GrantedLease,
+): Promise<void> {
+  await lease.settle(qemu.pid)
+  if (lease.pin) await pinVcpus({ host, qmp, where }, lease.pin)
+  for (const { tap, bridge } of tapsOf(devices)) {
+    if (bridge !== undefined) await ensureBridge(host, bridge)
+    await attachTap(host, tap, bridge)
+  }
+}
+
+async function discard(machine: Machine): Promise<void> {
   machine.stopping = true
   machine.qemu.kill()
   await machine.qemu.exited
-  throw cause
 }
 
 async function awaitReady(

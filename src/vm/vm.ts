@@ -7,6 +7,7 @@ import type { Shell } from '../console/shell.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
 import { openTerminal } from '../console/terminal.ts'
 import { GuestError, UsageError } from '../errors.ts'
+import type { GrantedLease } from '../lease/grant.ts'
 import { FORWARD_ADDRESS } from '../qemu/args.ts'
 import type { Forward } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
@@ -29,7 +30,7 @@ interface VmParts {
   shell: Shell
   bootMs: number
   forwards: readonly Required<Forward>[]
-  hostPorts: readonly number[]
+  lease: GrantedLease
 }
 
 /** How long QEMU gets to end by itself before it is killed. */
@@ -50,6 +51,7 @@ export class Vm implements AsyncDisposable {
   readonly console: Console
   readonly #parts: VmParts
   #paused = false
+  #stopping: Promise<void> | undefined
   #sessions = 0
 
   constructor(parts: VmParts) {
@@ -154,9 +156,9 @@ export class Vm implements AsyncDisposable {
    * @throws UsageError when the port is not forwarded
    */
   forward(port: number, protocol: 'tcp' | 'udp' = 'tcp'): { host: string; port: number } {
-    const { forwards, hostPorts } = this.#parts
+    const { forwards, lease } = this.#parts
     const at = forwards.findIndex((entry) => entry.port === port && entry.protocol === protocol)
-    const hostPort = hostPorts[at]
+    const hostPort = lease.holding.ports[at]
     if (hostPort === undefined) {
       throw new UsageError(`${this.name} does not forward ${protocol} port ${port}`, {
         hint: `devices: [userNet({ forward: [${port}] })]`,
@@ -203,13 +205,22 @@ export class Vm implements AsyncDisposable {
     await this.stop()
   }
 
-  /** Ends QEMU: in order, or by force where that takes too long. Resolves when nothing is left. */
-  async stop(): Promise<void> {
+  /**
+   * Ends QEMU: in order, or by force where that takes too long. Resolves when nothing is left and what
+   * it had of the host is free.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
     const { qemu, qmp } = this.#machine
     this.#machine.stopping = true
-    if (!this.gone.aborted) qmp.execute('quit').catch(() => {})
+    qmp.execute('quit').catch(() => {}) // also to a QEMU whose guest has panicked
     await waitFor(qemu.exited, { timeoutMs: QUIT_PATIENCE_MS }).catch(() => this.kill())
     await this.dut.host.remove(this.#parts.dir)
+    await this.#parts.lease.release()
   }
 
   /** Kills QEMU, as a power cut would end the guest. Resolves when the process is gone. */

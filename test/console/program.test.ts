@@ -18,7 +18,7 @@ async function spawn(
   options: SpawnOptions = { prompt: '> ' },
   context: ProgramContext = { dut: 'dut0' },
 ) {
-  const terminal = hostTerminal(localHost(), ['bash', '-c', script])
+  const terminal = hostTerminal({ host: localHost(), dir: '/' }, ['bash', '-c', script])
   const program = new Program(terminal, 'listener', options, context)
   onTestFinished(() => program.close())
   await program.ready(options)

@@ -7,8 +7,8 @@ import { withScope } from '../../src/scope.ts'
 import { poll } from '../../src/wait.ts'
 import { untilGone } from '../host/processes.ts'
 
-const host = localHost()
-const exec = (command: string, options?: ExecOptions) => hostExec(host, 'dut0', command, options)
+const dut = { host: localHost(), name: 'dut0', dir: '/suite' }
+const exec = (command: string, options?: ExecOptions) => hostExec(dut, command, options)
 
 describe('a command on the DUT', () => {
   test.each<[string, ExecOptions, { stdout: string; stderr?: string; exitCode?: number }]>([
@@ -22,6 +22,7 @@ describe('a command on the DUT', () => {
     ['for i in 1 2; do\n  echo $i\ndone # end', {}, { stdout: '1\n2\n' }],
     ['cat <<EOF\n$((6*7))\nEOF', {}, { stdout: '42\n' }],
     ['[[ $BASH_VERSION ]] && echo bash', {}, { stdout: 'bash\n' }],
+    ['echo $VITEST_DUT_SUITE $X', { env: { X: 'x' } }, { stdout: '/suite x\n' }],
   ])('%j with %j', async (command, options, wanted) => {
     const result = await exec(command, options)
     expect(result).toMatchObject({ stderr: '', exitCode: 0, ...wanted })
@@ -69,7 +70,7 @@ describe('a program of the DUT on a terminal', () => {
     ['a shell command', 'test -t 1 && echo $((6*7))', '42\r\n'],
     ['a list of words, which no shell looks at', ['printf', '%s|', '$x', 'a b'], '$x|a b|'],
   ])('is %s', async (_, command, wanted) => {
-    const terminal = hostTerminal(host, command)
+    const terminal = hostTerminal(dut, command)
     let printed = ''
     terminal.onData((data) => {
       printed += Buffer.from(data)
@@ -79,7 +80,7 @@ describe('a program of the DUT on a terminal', () => {
   })
 
   test('is closed with everything on it', async () => {
-    const terminal = hostTerminal(host, 'tail -f /dev/null & echo $!.; wait')
+    const terminal = hostTerminal(dut, 'tail -f /dev/null & echo $!.; wait')
     let printed = ''
     terminal.onData((data) => {
       printed += Buffer.from(data)

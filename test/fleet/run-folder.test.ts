@@ -14,13 +14,17 @@ import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { openRunFolder } from '../../src/fleet/run-folder.ts'
+import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
+import { useLockDir } from '../lease/lock-dir.ts'
 import { startProcess } from '../lease/process.ts'
 
-const host = localHost()
+useLockDir()
+let host: Host
 let top = ''
 let base = ''
 beforeEach(async () => {
+  host = localHost()
   top = await mkdtemp(join(tmpdir(), 'runs-'))
   base = join(top, 'base')
 })

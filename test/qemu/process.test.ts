@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -12,7 +12,9 @@ const host = localHost()
 /** A program in QEMU's place, and all that comes to its terminal. */
 async function start(...command: string[]) {
   const dir = await mkdtemp(join(tmpdir(), 'qemu-'))
-  const qemu = startQemu(host, command, dir)
+  const lockFile = join(dir, 'lease')
+  await writeFile(lockFile, '')
+  const qemu = startQemu(host, command, { dir, lockFile, env: { MARK: 'suite' } })
   let printed = ''
   const ready = Promise.withResolvers<void>()
   qemu.terminal.onData((data) => {
@@ -27,6 +29,7 @@ async function start(...command: string[]) {
   return {
     ...qemu,
     dir,
+    lockFile,
     printed: () => printed,
     ready: waitFor(ready.promise, { timeoutMs: 5000 }),
   }
@@ -89,4 +92,34 @@ test('it is killed', async () => {
   kill()
   expect(await exited).toEqual({ exitCode: 137, signal: 'SIGKILL' })
   await untilGone(pid)
+})
+
+test('the lease is its own while it lives, shared with whoever made it, and free with its end', async () => {
+  const { ready, lockFile, kill, exited, complaints } = await sh('echo ready; exec cat')
+  await ready
+  expect(await host.held([lockFile])).toEqual([true])
+  const beside = await host.lock(lockFile, { shared: true, wait: false })
+  expect(beside).toBeDefined()
+  await beside?.release()
+  expect(await host.lock(lockFile, { wait: false })).toBeUndefined()
+  kill()
+  await exited
+  await expect.poll(() => host.held([lockFile]), { timeout: 5000 }).toEqual([false])
+  expect(await complaints()).toEqual([])
+})
+
+test('without its lease file nothing is started', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'qemu-'))
+  onTestFinished(() => rm(dir, { recursive: true }))
+  const qemu = startQemu(host, ['touch', join(dir, 'ran')], { dir, lockFile: join(dir, 'none') })
+  qemu.terminal.onData(() => {})
+  expect((await qemu.exited).exitCode).not.toBe(0)
+  expect((await qemu.complaints()).join()).toContain(`${dir}/none`)
+  expect(await host.fileFacts(join(dir, 'ran'))).toBeUndefined()
+})
+
+test('its environment has what was added', async () => {
+  const { exited, printed } = await sh('echo "$MARK"')
+  await exited
+  expect(printed()).toBe('suite\r\n')
 })

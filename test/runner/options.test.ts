@@ -7,6 +7,7 @@ describe('the plugin’s options', () => {
     expect(resolvePluginOptions({})).toEqual({
       duts: [{ name: 'dut0' }],
       bootTimeoutMs: 120_000,
+      admission: { grow: false, overcommit: 1, timeoutMs: 1_800_000 },
       handleSignals: true,
       summary: false,
     })
@@ -14,14 +15,21 @@ describe('the plugin’s options', () => {
 
   test('are kept, and are plain data', () => {
     const options: PluginOptions = {
-      duts: [{ name: 'left' }, { name: 'right-2.x_y' }],
+      duts: [{ name: 'left', ports: [30_000, 30_099] }, { name: 'right-2.x_y' }],
       concurrency: 4,
       bootTimeout: '5m',
+      hugepages: { grow: true },
+      overcommit: 1.5,
+      waitTimeout: '2m',
       handleSignals: false,
       summary: true,
     }
     const resolved = resolvePluginOptions(options)
-    expect(resolved).toEqual({ ...options, bootTimeoutMs: 300_000 })
+    expect(resolved).toEqual({
+      ...options,
+      bootTimeoutMs: 300_000,
+      admission: { grow: true, overcommit: 1.5, timeoutMs: 120_000 },
+    })
     expect(JSON.parse(JSON.stringify(resolved))).toEqual(resolved)
   })
 })
@@ -43,6 +51,11 @@ describe('what cannot be is refused with what to write:', () => {
       'duts[0]: unknown option "hots"',
       'did you mean "host"?',
     ],
+    [{ duts: [{ name: 'a', ports: [9, 1] }] }, 'a: ports: [9,1] is not a range', '[20000, 20999]'],
+    [{ hugepages: true }, 'dut(): hugepages: the options are not an object', ''],
+    [{ hugepages: { grow: 1 } }, 'hugepages.grow: 1 is not true or false', ''],
+    [{ overcommit: 0.5 }, 'overcommit: 0.5 is not from 1 to 100', 'no more memory than there is'],
+    [{ waitTimeout: 5 }, 'waitTimeout: 5 ms? DTS counted seconds', "write '5s'"],
     [{ duts: [{ name: 'a' }, { name: 'a' }] }, 'two DUTs are named "a"', ''],
     [
       { duts: [{ name: 'a', host: 'ssh://b' }] },

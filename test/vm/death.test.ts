@@ -34,7 +34,7 @@ async function causeOf({ script, shutdownReason, stopping = false, kernel }: Dea
     kernelLog = new KernelLog(await connection, { stage: () => {}, panic: () => {} })
     writer.end(kernel)
   }
-  const qemu = startQemu(host, ['sh', '-c', script], dir)
+  const qemu = startQemu(host, ['sh', '-c', script], { dir, lockFile: dir })
   qemu.terminal.onData(() => {})
   const life = new Lifeline()
   await waitFor(
@@ -117,7 +117,7 @@ test('a kernel log that stays open does not keep the news of a death for long', 
   })
   writer.write('[1] still open\n')
   await poll(() => kernelLog.text || undefined, { timeoutMs: 5000 })
-  const qemu = startQemu(host, ['sh', '-c', 'kill -KILL $$'], dir)
+  const qemu = startQemu(host, ['sh', '-c', 'kill -KILL $$'], { dir, lockFile: dir })
   qemu.terminal.onData(() => {})
   const life = new Lifeline()
   void awaitDeath({

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import type { PortLease } from '../../src/lease/ports.ts'
 import { type Device, link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 import type { VmSite } from '../../src/vm/home.ts'
 import { forwardsOf, placeDevices, tapsOf } from '../../src/vm/place.ts'
@@ -11,9 +10,6 @@ const site = (macByte: number) =>
     macByte,
     segment: async (name: string) => `/dir/${name}/${segments++}`,
   }) as unknown as VmSite
-const lease = (port: number): PortLease => ({
-  ...{ port, protocol: 'tcp', name: `port-tcp-${port}`, lockFile: `/locks/${port}` },
-})
 const macs = async (macByte: number, index: number, devices: Device[]) =>
   (await placeDevices(devices, { site: site(macByte), index, ports: [] })).map(({ mac }) => mac)
 
@@ -78,7 +74,7 @@ test('host ports are handed out in the order in which they were asked for', asyn
     { port: 53, protocol: 'udp' },
     { port: 80, protocol: 'tcp' },
   ])
-  const ports = [lease(4001), lease(4002), lease(4003)]
+  const ports = [4001, 4002, 4003]
   const placed = await placeDevices(devices, { site: site(0), index: 0, ports })
   expect(placed.map(({ hostPorts }) => hostPorts)).toEqual([[4001, 4002], undefined, [], [4003]])
   expect(ports).toHaveLength(3)

@@ -1,0 +1,44 @@
+import type { Host } from '../host/host.ts'
+import { ensureGuest, type Guest } from '../image/guest.ts'
+import { chooseAccel } from '../qemu/accel.ts'
+import { outsideScope } from '../scope.ts'
+import type { VmHome, VmSite } from '../vm/home.ts'
+import { suiteEnv } from './leftovers.ts'
+import type { Links } from './links.ts'
+import type { ProgressListener } from './progress.ts'
+
+interface SiteOptions {
+  host: Host
+  dir: string
+  cacheDir?: string
+  links: Links
+  onProgress?: ProgressListener
+}
+
+/** What VMs on a DUT need to start: the guest, built once; the accelerator; sockets; an identity. */
+export function siteOf(
+  home: VmHome,
+  { host, dir, cacheDir, links, onProgress }: SiteOptions,
+): VmSite {
+  const note = (line: string, once?: boolean) =>
+    onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
+  let guest: Promise<Guest> | undefined
+  return {
+    home,
+    dir,
+    env: suiteEnv(dir),
+    macByte: Math.floor(Math.random() * 256),
+    segment: (link) => outsideScope(() => links.port(link)),
+    guest: () => {
+      guest ??= outsideScope(() => ensureGuest({ host, cacheDir, onProgress: note }))
+      guest.catch(() => {
+        guest = undefined
+      })
+      return guest
+    },
+    accel: async (qemu, wanted) => {
+      const onNote = (line: string) => note(line, true)
+      return (await chooseAccel({ host, qemu, wanted, cacheDir, onNote })).accel
+    },
+  }
+}

@@ -1,0 +1,46 @@
+import type { Host } from '../host/host.ts'
+import { bridgesMadeHere, removeBridge } from './bridge.ts'
+import type { HeldPages } from './needs.ts'
+import { changePages, readPages } from './pages.ts'
+import { giveBackPci } from './pci.ts'
+import { type LeaseRecord, type Ledger, removeRecord } from './records.ts'
+
+/** Whether the host has to be changed back when the lease ends: the rest, the kernel takes back itself. */
+export function mustUndo({ holding }: LeaseRecord): boolean {
+  return holding.pages?.grown !== undefined || holding.pci.length > 0 || holding.bridges.length > 0
+}
+
+/**
+ * Undoes what was done to the host for a lease whose programs are gone, and takes it out of the
+ * ledger; only while nobody else changes the ledger. It may be done again where it was cut short.
+ */
+export async function giveBack(host: Host, lease: LeaseRecord, ledger: Ledger): Promise<void> {
+  const { pages, pci, bridges } = lease.holding
+  if (pages?.grown) await shrink(host, pages, pages.grown)
+  for (const device of pci) await giveBackPci(host, device)
+  const others = ledger.leases.filter((other) => other.file !== lease.file)
+  const wanted = new Set(others.flatMap((other) => other.holding.bridges))
+  const unused = bridges.filter((bridge) => !wanted.has(bridge))
+  if (unused.length > 0) {
+    const made = await bridgesMadeHere(host)
+    for (const bridge of unused) {
+      // One that somebody else has attached something to is theirs now.
+      if (made.includes(bridge)) await removeBridge(host, bridge).catch(() => {})
+    }
+  }
+  await removeRecord(host, lease)
+}
+
+/**
+ * The lease's own pages are free now, so nobody loses any of theirs. A pool smaller than what it was
+ * grown to was not grown at all, or has been shrunk already: the process died in between.
+ */
+async function shrink(
+  host: Host,
+  { size, node }: HeldPages,
+  { from, to }: { from: number; to: number },
+): Promise<void> {
+  const { pools } = await readPages(host)
+  const pool = pools.find((pool) => pool.size === size && pool.node === node)
+  if (pool !== undefined && pool.total >= to) await changePages(host, pool, from - to)
+}

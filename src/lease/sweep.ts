@@ -1,0 +1,90 @@
+import type { Host } from '../host/host.ts'
+import { bridgesMadeHere, removeBridge } from './bridge.ts'
+import { lockFolder } from './folder.ts'
+import { giveBack } from './give-back.ts'
+import { withLedger } from './ledger.ts'
+import {
+  deadAmong,
+  type LeaseRecord,
+  type Ledger,
+  readLedger,
+  removeRecord,
+  type WishRecord,
+} from './records.ts'
+
+/** What a sweep found of those who are dead, and removed unless it was only to look. */
+export interface Swept {
+  leases: LeaseRecord[]
+  wishes: WishRecord[]
+  bridges: string[]
+  /** Files of owners. */
+  owners: string[]
+}
+
+/**
+ * Gives back everything of the host that was leased to those who are dead, as far as this user may;
+ * what belongs to anybody alive is not touched. Who is alive is known by the locks they hold.
+ *
+ * @param dryRun only tells what would be given back
+ */
+export function sweepLeases(host: Host, { dryRun = false } = {}): Promise<Swept> {
+  return withLedger(host, async () => {
+    const ledger = await readLedger(host)
+    const dead = await deadAmong(host, [...ledger.leases, ...ledger.wishes].filter(mine))
+    const leases = dead.filter((record) => 'holding' in record)
+    const wishes = dead.filter((record) => 'needs' in record)
+    const alive = ledger.leases.filter((lease) => !leases.includes(lease))
+    const used = new Set(alive.flatMap(({ holding }) => holding.bridges))
+    const bridges = (await bridgesMadeHere(host)).filter((bridge) => !used.has(bridge))
+    const owners = await deadOwners(host)
+    if (dryRun) return { leases, wishes, bridges, owners }
+    await bury(host, dead, ledger)
+    if (process.getuid?.() === 0) {
+      for (const bridge of bridges) await removeBridge(host, bridge).catch(() => {}) // see giveBack
+    }
+    const folder = await lockFolder(host)
+    for (const owner of owners) await host.remove(`${folder}/${owner}`)
+    return { leases, wishes, bridges, owners }
+  })
+}
+
+/**
+ * Gives back what the dead among these had, as far as this user may; within the ledger's turn.
+ *
+ * @returns the dead, also those whose records only others may remove
+ */
+export async function buryDead(
+  host: Host,
+  records: readonly (LeaseRecord | WishRecord)[],
+  ledger: Ledger,
+): Promise<(LeaseRecord | WishRecord)[]> {
+  const dead = records.length > 0 ? await deadAmong(host, records) : []
+  await bury(host, dead.filter(mine), ledger)
+  return dead
+}
+
+async function bury(
+  host: Host,
+  dead: readonly (LeaseRecord | WishRecord)[],
+  ledger: Ledger,
+): Promise<void> {
+  const files = new Set(dead.map(({ file }) => file))
+  const alive = { ...ledger, leases: ledger.leases.filter(({ file }) => !files.has(file)) }
+  for (const record of dead) {
+    if ('holding' in record) await giveBack(host, record, alive)
+    else await removeRecord(host, record)
+  }
+}
+
+/** In a sticky folder only its owner, and root, can remove a file. */
+function mine({ uid }: { uid: number }): boolean {
+  const self = process.getuid?.()
+  return self === 0 || self === uid
+}
+
+async function deadOwners(host: Host): Promise<string[]> {
+  const folder = await lockFolder(host)
+  const files = (await host.readShared(folder, /^owner@[0-9a-f]{12}$/)).filter(mine)
+  const held = await host.held(files.map(({ name }) => `${folder}/${name}`))
+  return files.filter((_, i) => !held[i]).map(({ name }) => name)
+}

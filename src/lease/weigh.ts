@@ -1,0 +1,128 @@
+import type { Host } from '../host/host.ts'
+import { formatDuration } from '../units.ts'
+import { Budget, type Lack, resourcesOf, type Stock } from './budget.ts'
+import { readCpus } from './cores.ts'
+import type { Holder } from './holder.ts'
+import { readMemory, touched } from './memory.ts'
+import type { Choice, Need } from './needs.ts'
+import { readPages } from './pages.ts'
+import type { LeaseRecord, Ledger, WishRecord } from './records.ts'
+
+export interface Rules {
+  /** Whether pools of huge pages may be enlarged. */
+  grow: boolean
+  /** How many times the memory that there is may be promised. */
+  overcommit: number
+}
+
+/** What the host has of all that the needs ask for. */
+export async function readStock(host: Host, needs: readonly Need[]): Promise<Stock> {
+  const [memory, pages, cpus] = await Promise.all([
+    readMemory(host),
+    needs.some((need) => need.pages) ? readPages(host) : undefined,
+    needs.some((need) => need.cores) ? readCpus(host) : undefined,
+  ])
+  return { memory, ...(pages && { pages }), ...(cpus && { cpus }) }
+}
+
+/**
+ * What would be too little even if nobody else were on the host; empty where the needs can be met at
+ * some time.
+ *
+ * @throws UsageError where one of them asks for what the host does not have at all
+ */
+export function neverEnough(needs: readonly Need[], stock: Stock, rules: Rules): Lack[] {
+  const { memory, pages } = stock
+  const empty: Stock = {
+    ...stock,
+    memory: { ...memory, available: memory.total * rules.overcommit },
+    ...(pages && {
+      pages: {
+        ...pages,
+        pools: pages.pools.map((pool) => ({ ...pool, free: pool.total })),
+        reserved: { '2M': 0, '1G': 0 },
+      },
+    }),
+  }
+  const met = new Budget(empty, rules).meet(needs)
+  return 'lacks' in met ? met.lacks : []
+}
+
+/**
+ * What each need would be given now, beside everything that the ledger promises to others, and after
+ * those who wait longer for something of the same.
+ */
+export async function weigh(
+  host: Host,
+  needs: readonly Need[],
+  { stock, ledger, rules }: { stock: Stock; ledger: Ledger; rules: Rules },
+): Promise<{ choices: Choice[] } | { lacks: Lack[] }> {
+  const { total, available } = stock.memory
+  const budget = new Budget(
+    { ...stock, memory: { total, available: available + (rules.overcommit - 1) * total } },
+    rules,
+  )
+  for (const lease of ledger.leases) {
+    const { memory, pages, pci, ...rest } = lease.holding
+    const used = lease.qemu === undefined ? 0 : await touched(host, lease.qemu)
+    budget.subtract(
+      { ...rest, pci: pci.map(({ address }) => address) },
+      {
+        memory: Math.max(0, memory - used),
+        // Once its QEMU runs, the kernel no longer counts its pages as free.
+        ...(pages && lease.qemu === undefined && { pages }),
+      },
+    )
+  }
+  const met = budget.meet(needs)
+  const resources = resourcesOf(needs, stock.pages)
+  const first = ledger.wishes.flatMap(({ lacks, holder }) =>
+    lacks
+      .filter((resource) => resources.has(resource))
+      .map((resource) => ({ resource, text: `${holder.user} waits for ${resource} first` })),
+  )
+  const lacks = [...('lacks' in met ? met.lacks : []), ...first]
+  return lacks.length > 0 ? { lacks } : met
+}
+
+/** Whether the record's end could bring what is lacking. */
+export function isInTheWay(record: LeaseRecord | WishRecord, lacks: readonly Lack[]): boolean {
+  const resources = lacks.map(({ resource }) => resource)
+  if ('needs' in record) return record.lacks.some((resource) => resources.includes(resource))
+  const { memory, pages, cpus, names, pci } = record.holding
+  const has = [
+    ...(memory > 0 ? ['memory'] : []),
+    ...(pages ? [`pages ${pages.size}`] : []),
+    ...(cpus.length > 0 ? ['cores'] : []),
+    ...[...names, ...pci.map(({ address }) => address)].map((name) => `name ${name}`),
+  ]
+  return has.some((resource) => resources.includes(resource))
+}
+
+const NAMED_HOLDERS = 3
+
+/** What there is too little of and who has it, for a message. */
+export function explain(lacks: readonly Lack[], { leases }: Ledger): string {
+  const texts = [...new Set(lacks.map(({ text }) => text))].join('; ')
+  const holders = leases.filter((lease) => isInTheWay(lease, lacks))
+  if (holders.length === 0) return texts
+  const named = holders.slice(0, NAMED_HOLDERS).map((lease) => describeLease(lease, lacks))
+  const more = holders.length - named.length
+  return `${texts}; ${[...named, ...(more > 0 ? [`and ${more} more`] : [])].join(', ')}`
+}
+
+function describeLease({ dut, vm, holder, holding }: LeaseRecord, lacks: readonly Lack[]): string {
+  const { pages, memory, cpus } = holding
+  const is = (resource: string) => lacks.some((lack) => lack.resource.startsWith(resource))
+  const what = [
+    ...(is('pages') && pages ? [`${pages.count} pages`] : []),
+    ...(is('memory') && memory > 0 ? [`${Math.round(memory / 2 ** 20)}M`] : []),
+    ...(is('cores') && cpus.length > 0 ? [`cpu ${cpus.join(',')}`] : []),
+  ]
+  return `${what.join(' and ') || 'it is'} promised to ${vm ?? 'a test'} on ${dut} (${shortHolder(holder)})`
+}
+
+function shortHolder({ user, pid, suite, since }: Holder): string {
+  const whose = suite ?? `process ${pid}`
+  return `${user}, ${whose}, ${formatDuration(Math.max(0, Date.now() - since))}`
+}

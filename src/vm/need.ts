@@ -1,0 +1,33 @@
+import type { Need } from '../lease/needs.ts'
+import type { PortRange } from '../lease/ports.ts'
+import { parseSize } from '../units.ts'
+import { forwardsOf } from './place.ts'
+import type { ResolvedSpec } from './spec.ts'
+
+/** What a VM needs of its host before it can start. */
+export function needOf(
+  { name, memory, cpus, devices }: ResolvedSpec,
+  { dut, dir, portRange }: { dut: string; dir: string; portRange?: PortRange },
+): Need {
+  const { hugepages, node } = memory
+  const where = node === undefined ? {} : { node }
+  const bytes = parseSize(memory.size)
+  const { count, pin } = cpus
+  return {
+    ...{ dut, vm: name, dir },
+    ...(hugepages === false
+      ? { memory: bytes }
+      : { pages: { ...(hugepages !== true && { size: hugepages }), bytes, ...where } }),
+    ...(pin !== undefined && { cores: pin === 'auto' ? { count, ...where } : { list: pin } }),
+    ports: forwardsOf(devices).length,
+    ...(portRange && { portRange }),
+    pci: devices.flatMap((device) => (device.kind === 'vfio' ? [device.address] : [])),
+    // A tap that was there before us is one VM's at a time.
+    names: devices.flatMap((device) =>
+      device.kind === 'tap' && device.name !== undefined ? [`tap ${device.name}`] : [],
+    ),
+    bridges: devices.flatMap((device) =>
+      device.kind === 'tap' && device.bridge !== undefined ? [device.bridge] : [],
+    ),
+  }
+}
