@@ -86,6 +86,19 @@ describe.runIf(mayChangeNetworks)('a bridge', () => {
     expect(await bridgesMadeHere(host)).not.toContain(ours)
   })
 
+  test('keeps its Ethernet address, which others have in their ARP tables', async () => {
+    const [bridge, port] = [fresh('dutb'), await tap()]
+    const address = async () => JSON.parse(await ip('-json', 'link', 'show', bridge))[0].address
+    await ensureBridge(host, bridge)
+    const before = await address()
+    await ip('link', 'set', port, 'address', '02:00:00:00:00:01') // it would take the lowest
+    await attachTap(host, port, bridge)
+    expect(await address()).toBe(before)
+    const other = fresh('dutb')
+    await ensureBridge(host, other)
+    expect(JSON.parse(await ip('-json', 'link', 'show', other))[0].address).not.toBe(before)
+  })
+
   test('asked for by many at once is made by one of them', async () => {
     const name = fresh('dutb')
     const all = await Promise.all(Array.from({ length: 10 }, () => ensureBridge(host, name)))

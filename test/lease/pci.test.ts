@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink } from 'node:fs/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
@@ -205,21 +205,25 @@ describe('a device is refused', () => {
     expect(error.hint).toBe('modprobe vfio-pci')
   })
 
-  test('whose interface is part of a bridge', async () => {
-    const sysfs = await sysfsWith({ driver: 'ixgbe' }, { '0000:03:00.1': { driver: 'ixgbe' } })
-    for (const [net, address, upper] of [
-      ['dut-net-a', NIC, 'upper_br9'],
-      ['dut-net-b', '0000:03:00.1', 'lower_x'],
+  test.each([
+    ['net', 'upper_br9', 'is part of br9'],
+    ['block', 'holders/dm-9', 'is part of dm-9'],
+  ])('whose part in %s has %s', async (kind, sign, words) => {
+    const idle = '0000:03:00.1'
+    const sysfs = await sysfsWith({ driver: 'ixgbe' }, { [idle]: { driver: 'ixgbe' } })
+    for (const [name, address, file] of [
+      ['dut-a', NIC, sign],
+      ['dut-b', idle, 'holders/'],
     ] as const) {
-      const real = realpathSync(sysfs.devicePath(address))
-      await mkdir(`${real}/net/${net}`, { recursive: true })
-      await writeFile(`${real}/net/${net}/${upper}`, '')
-      await mkdir(`${sysfs.path}/class/net`, { recursive: true })
-      await symlink(`${real}/net/${net}`, `${sysfs.path}/class/net/${net}`)
+      const real = `${realpathSync(sysfs.devicePath(address))}/${kind}/${name}`
+      await mkdir(`${real}/${file}`, { recursive: true })
+      await mkdir(`${sysfs.path}/class/${kind}`, { recursive: true })
+      await symlink(real, `${sysfs.path}/class/${kind}/${name}`)
     }
     const error = await refusal(inspectPci(host, NIC, sysfs.path))
-    expect(error.message).toContain(`the host itself uses ${NIC}: dut-net-a is part of br9`)
-    const other = await refusal(inspectPci(host, '0000:03:00.1', sysfs.path))
+    expect(error.message).toContain(`the host itself uses ${NIC}: `)
+    expect(error.message).toContain(`dut-a ${words}`)
+    const other = await refusal(inspectPci(host, idle, sysfs.path))
     expect(other.message).toContain('in no IOMMU group')
   })
 })
@@ -256,7 +260,7 @@ describe('of this machine', () => {
 
   test.runIf(mounted())('the disk that it lives on is refused', async () => {
     const error = await refusal(inspectPci(host, mounted()!))
-    expect(error.message).toMatch(/the host itself uses .*: its disks hold .*\//)
+    expect(error.message).toMatch(/the host itself uses .*: its disk(s hold .*\/| \S+ is part of)/)
   })
 
   test.runIf(addresses.length > 0 && !hasIommu)(
