@@ -143,7 +143,7 @@ class Applicant {
     }
     if ('lacks' in met) {
       await this.#queue(met.lacks, ledger)
-      return { lacking: `${this.#subject()} ${explain(met.lacks, ledger)}` }
+      return { lacking: explain(met.lacks, ledger) }
     }
     const { owner: onBehalfOf } = this.#options
     return grant(host, met.choices, { owner: this.#owner, onBehalfOf, ledger })
@@ -191,11 +191,6 @@ class Applicant {
         lacks: lacking,
       },
     })
-  }
-
-  #subject(): string {
-    const [{ vm, dut } = { dut: '' }, ...more] = this.#needs
-    return more.length > 0 ? `a fleet of ${more.length + 1}` : (vm ?? `a test on ${dut}`)
   }
 }
 

@@ -16,7 +16,7 @@ export interface Stock {
 export interface Lack {
   /** What those who need the same have to wait for, too: `memory`, `pages 2M`, `cores`, `name X`. */
   resource: string
-  /** What was needed and what there was, without who has the rest. */
+  /** Who needed what and how much there was, without who has the rest. */
   text: string
 }
 
@@ -64,8 +64,10 @@ export class Budget {
     const inOrder = needs.toSorted((a, b) => Number(namesCores(b)) - Number(namesCores(a)))
     for (const need of inOrder) {
       const met = this.#meetOne(need)
-      if ('lacks' in met) lacks.push(...met.lacks)
-      else choices.set(need, met)
+      if ('lacks' in met) {
+        const who = need.vm ?? 'a test'
+        lacks.push(...met.lacks.map(({ text, ...lack }) => ({ ...lack, text: `${who} ${text}` })))
+      } else choices.set(need, met)
     }
     return lacks.length > 0
       ? { lacks }

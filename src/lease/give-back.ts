@@ -16,8 +16,10 @@ export function mustUndo({ holding }: LeaseRecord): boolean {
  */
 export async function giveBack(host: Host, lease: LeaseRecord, ledger: Ledger): Promise<void> {
   const { pages, pci, bridges } = lease.holding
-  if (pages?.grown) await shrink(host, pages, pages.grown)
-  for (const device of pci) await giveBackPci(host, device)
+  if (isTrusted(lease)) {
+    if (pages?.grown) await shrink(host, pages, pages.grown)
+    for (const device of pci) await giveBackPci(host, device)
+  }
   const others = ledger.leases.filter((other) => other.file !== lease.file)
   const wanted = new Set(others.flatMap((other) => other.holding.bridges))
   const unused = bridges.filter((bridge) => !wanted.has(bridge))
@@ -29,6 +31,14 @@ export async function giveBack(host: Host, lease: LeaseRecord, ledger: Ledger): 
     }
   }
   await removeRecord(host, lease)
+}
+
+/**
+ * Anybody can write a record that tells root to take pages and devices away; only root can have done
+ * what has to be undone so.
+ */
+function isTrusted({ uid }: LeaseRecord): boolean {
+  return uid === 0 || uid === process.getuid?.()
 }
 
 /**

@@ -1,3 +1,4 @@
+import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { bridgesMadeHere, removeBridge } from './bridge.ts'
 import { lockFolder } from './folder.ts'
@@ -19,6 +20,8 @@ export interface Swept {
   bridges: string[]
   /** Files of owners. */
   owners: string[]
+  /** What could not be undone, and why; the lease stays in the ledger, for the next sweep. */
+  failed: { lease: LeaseRecord; error: Error }[]
 }
 
 /**
@@ -37,21 +40,22 @@ export function sweepLeases(host: Host, { dryRun = false } = {}): Promise<Swept>
     const used = new Set(alive.flatMap(({ holding }) => holding.bridges))
     const bridges = (await bridgesMadeHere(host)).filter((bridge) => !used.has(bridge))
     const owners = await deadOwners(host)
-    if (dryRun) return { leases, wishes, bridges, owners }
-    await bury(host, dead, ledger)
+    if (dryRun) return { leases, wishes, bridges, owners, failed: [] }
+    const failed = await bury(host, dead, ledger)
     if (process.getuid?.() === 0) {
       for (const bridge of bridges) await removeBridge(host, bridge).catch(() => {}) // see giveBack
     }
     const folder = await lockFolder(host)
     for (const owner of owners) await host.remove(`${folder}/${owner}`)
-    return { leases, wishes, bridges, owners }
+    return { leases, wishes, bridges, owners, failed }
   })
 }
 
 /**
  * Gives back what the dead among these had, as far as this user may; within the ledger's turn.
  *
- * @returns the dead, also those whose records only others may remove
+ * @returns the dead, also those whose records only others may remove, but none whose part of the host
+ *   could not be given back: nobody else can have that
  */
 export async function buryDead(
   host: Host,
@@ -59,21 +63,27 @@ export async function buryDead(
   ledger: Ledger,
 ): Promise<(LeaseRecord | WishRecord)[]> {
   const dead = records.length > 0 ? await deadAmong(host, records) : []
-  await bury(host, dead.filter(mine), ledger)
-  return dead
+  const failed = await bury(host, dead.filter(mine), ledger)
+  return dead.filter((record) => !failed.some(({ lease }) => lease === record))
 }
 
 async function bury(
   host: Host,
   dead: readonly (LeaseRecord | WishRecord)[],
   ledger: Ledger,
-): Promise<void> {
+): Promise<Swept['failed']> {
+  const failed: Swept['failed'] = []
   const files = new Set(dead.map(({ file }) => file))
   const alive = { ...ledger, leases: ledger.leases.filter(({ file }) => !files.has(file)) }
   for (const record of dead) {
-    if ('holding' in record) await giveBack(host, record, alive)
-    else await removeRecord(host, record)
+    if ('needs' in record) await removeRecord(host, record)
+    else {
+      await giveBack(host, record, alive).catch((error) => {
+        failed.push({ lease: record, error: asError(error) })
+      })
+    }
   }
+  return failed
 }
 
 /** In a sticky folder only its owner, and root, can remove a file. */

@@ -79,7 +79,10 @@ export async function weigh(
   const first = ledger.wishes.flatMap(({ lacks, holder }) =>
     lacks
       .filter((resource) => resources.has(resource))
-      .map((resource) => ({ resource, text: `${holder.user} waits for ${resource} first` })),
+      .map((resource) => ({
+        resource,
+        text: `${shortHolder(holder)} has waited for ${resource} for longer`,
+      })),
   )
   const lacks = [...('lacks' in met ? met.lacks : []), ...first]
   return lacks.length > 0 ? { lacks } : met
@@ -119,10 +122,10 @@ function describeLease({ dut, vm, holder, holding }: LeaseRecord, lacks: readonl
     ...(is('memory') && memory > 0 ? [`${Math.round(memory / 2 ** 20)}M`] : []),
     ...(is('cores') && cpus.length > 0 ? [`cpu ${cpus.join(',')}`] : []),
   ]
-  return `${what.join(' and ') || 'it is'} promised to ${vm ?? 'a test'} on ${dut} (${shortHolder(holder)})`
+  return `${what.join(' and ') || 'it is'} promised to ${vm ?? 'a test'} on ${dut} of ${shortHolder(holder)}`
 }
 
 function shortHolder({ user, pid, suite, since }: Holder): string {
   const whose = suite ?? `process ${pid}`
-  return `${user}, ${whose}, ${formatDuration(Math.max(0, Date.now() - since))}`
+  return `${user} (${whose}, ${formatDuration(Math.max(0, Date.now() - since))})`
 }

@@ -37,7 +37,7 @@ describe('memory', () => {
   ])('%j of 2048M', (sizes, lack) => {
     const met = meet(stock(), sizes.map(memory))
     if (lack === undefined) expect(met).toHaveProperty('choices')
-    else expect(met).toEqual({ lacks: [{ resource: 'memory', text: lack }] })
+    else expect(met).toEqual({ lacks: [{ resource: 'memory', text: `a test ${lack}` }] })
   })
 
   test('that is promised and not touched is not there', () => {
@@ -51,7 +51,7 @@ describe('memory', () => {
 describe('huge pages', () => {
   test('come from the pool, and the next need finds fewer', () => {
     expect(meet(stock(), [pages(200), pages(200)])).toEqual({
-      lacks: [{ resource: 'pages 2M', text: 'needs 200 pages of 2M on node 0, 100 free' }],
+      lacks: [{ resource: 'pages 2M', text: 'a test needs 200 pages of 2M on node 0, 100 free' }],
     })
     const met = meet(stock(), [pages(200), pages(100)])
     expect('choices' in met && met.choices.map(({ holding }) => holding.pages?.count)).toEqual([
@@ -125,10 +125,10 @@ describe('cores', () => {
     const budget = new Budget(stock(), { grow: false })
     budget.subtract({ ...none, cpus: [1, 2, 3] }, { memory: 0 })
     expect(budget.meet([{ dut: 'd', cores: { list: [2] } }])).toEqual({
-      lacks: [{ resource: 'cores', text: 'needs cpu 2, free: 0' }],
+      lacks: [{ resource: 'cores', text: 'a test needs cpu 2, free: 0' }],
     })
     expect(budget.meet([{ dut: 'd', cores: { count: 2 } }])).toEqual({
-      lacks: [{ resource: 'cores', text: 'needs 2 cpus on cores of their own, free: 0' }],
+      lacks: [{ resource: 'cores', text: 'a test needs 2 cpus on cores of their own, free: 0' }],
     })
   })
 
@@ -148,8 +148,8 @@ describe('names', () => {
     ]
     expect(meet(stock(), needs)).toEqual({
       lacks: [
-        { resource: 'name generator', text: 'needs generator' },
-        { resource: 'name 0000:03:00.0', text: 'needs 0000:03:00.0' },
+        { resource: 'name generator', text: 'a test needs generator' },
+        { resource: 'name 0000:03:00.0', text: 'a test needs 0000:03:00.0' },
       ],
     })
   })
