@@ -1,8 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { attempt, type Consumer, openConsumer, pack, ROOT } from './consumer.ts'
+
+/** Debian's own is one that this package does not run on, but has to be read by. */
+const OLD_NODE = /^v(1\d|20)\./.test(
+  spawnSync('/usr/bin/node', ['--version'], { encoding: 'utf8' }).stdout ?? '',
+)
 
 let dir = ''
 let tarball = ''
@@ -38,6 +44,9 @@ describe('the tarball', () => {
       expect(files).toContain(`package/${name}`)
     }
     expect(files).toContain('package/LICENSE')
+    const command = /^(\S+) .* package\/dist\/cli\/main\.js$/m
+    const { stdout: modes } = await attempt(ROOT, 'tar', '-tvzf', tarball)
+    expect(command.exec(modes)?.[1]).toBe('-rwxr-xr-x')
     expect(
       files.filter((name) => /^package\/(src|test|examples|bench|scripts)\//.test(name)),
     ).toEqual([])
@@ -81,5 +90,24 @@ describe('a project that installs it', () => {
 
   test('runs a spec', async () => {
     expect(await consumer.run('npx', 'vitest', 'run')).toMatch(/Tests +1 passed/)
+  })
+
+  test('has its command', async () => {
+    const { stdout } = await attempt(consumer.dir, 'npx', 'vitest-dut', 'doctor', '--json')
+    const [node, pty] = JSON.parse(stdout).checks
+    expect([node, pty]).toMatchObject([
+      { check: 'node', status: 'ok' },
+      { check: 'node-pty', status: 'ok' },
+    ])
+    const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+    expect(await consumer.run('npx', 'vitest-dut', '--version')).toBe(`${version}\n`)
+    expect(await consumer.run('npx', 'vitest-dut', 'guest', '--help')).toContain('prune')
+  })
+
+  test.runIf(OLD_NODE)('is told in a sentence that a Node is too old', async () => {
+    const command = join(consumer.dir, 'node_modules/vitest-dut/dist/cli/main.js')
+    const { exitCode, stdout, stderr } = await attempt(consumer.dir, '/usr/bin/node', command)
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' })
+    expect(stderr).toMatch(/^vitest-dut needs Node \^22.*; \/usr\/bin\/node is v\d+\.\d+\.\d+\n$/)
   })
 })

@@ -15,7 +15,9 @@ const PACKAGES: Record<string, string> = {
   'dpdk-testpmd': 'dpdk-dev',
   'qemu-system-x86_64': 'qemu-system-x86',
   flock: 'util-linux',
+  ip: 'iproute2',
   setpriv: 'util-linux',
+  taskset: 'util-linux',
 }
 
 function packageOf(file: string): string {
