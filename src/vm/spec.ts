@@ -44,7 +44,7 @@ export interface VmSpec {
   machine?: string
   /** Path of the emulator; `qemu-system-x86_64` where none is given. */
   qemu?: string
-  /** Made by `vhostUser`, `link`, `userNet` and `raw`. The first NIC is the guest's eth0. */
+  /** Made by `vhostUser`, `link`, `userNet`, `tap`, `vfio` and `raw`. The first NIC is the guest's eth0. */
   devices?: readonly Device[]
   /** Further QEMU arguments. */
   extraArgs?: readonly string[]
