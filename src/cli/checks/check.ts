@@ -40,7 +40,7 @@ export function missing(detail: string, fix = ''): Finding {
 }
 
 /** The same line for a user who is not root. */
-export function asRoot({ root }: Machine, line: string): string {
+export function asRoot({ root }: Pick<Machine, 'root'>, line: string): string {
   if (root) return line
   return line
     .split(' && ')
@@ -58,5 +58,5 @@ export function failure(machine: Pick<Machine, 'root'>, error: unknown): Finding
   const [, who, line] = HINTED.exec(hint ?? '') ?? []
   const detail = shortMessage.trim().replaceAll(/\s*\n\s*/g, '; ')
   if (line === undefined) return missing(hint === undefined ? detail : `${detail}: ${hint}`)
-  return missing(detail, /^(on|as root)/.test(who ?? '') ? asRoot(machine as Machine, line) : line)
+  return missing(detail, /^(on|as root)/.test(who ?? '') ? asRoot(machine, line) : line)
 }

@@ -21,10 +21,10 @@ export const cache: Check = {
 }
 
 /** The first folder on the way up that is there decides whether those below it can be made. */
-async function canWrite({ host }: Machine, path: string): Promise<boolean> {
-  const facts = await host.fileFacts(path)
+async function canWrite(machine: Machine, path: string): Promise<boolean> {
+  const facts = await machine.host.fileFacts(path)
   if (facts !== undefined || path === '') return facts?.writable ?? false
-  return canWrite({ host } as Machine, path.slice(0, path.lastIndexOf('/')))
+  return canWrite(machine, path.slice(0, path.lastIndexOf('/')))
 }
 
 export const guest: Check = {
