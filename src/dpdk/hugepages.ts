@@ -1,4 +1,5 @@
 import { InfrastructureError, UsageError } from '../errors.ts'
+import { pageChanger, poolFolder } from '../lease/pages.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { defer } from '../scope.ts'
 import { formatSize } from '../units.ts'
@@ -22,7 +23,6 @@ export interface Hugepages extends AsyncDisposable {
   restore(): Promise<void>
 }
 
-const KILOBYTES = { '2M': 2048, '1G': 1_048_576 }
 const ANSWER = /^pages (\d+) (\d+) (\d+) (\d+)$/m
 
 /**
@@ -41,22 +41,19 @@ export async function reserveHugepages(
   checkKeys('reserveHugepages', options, ['size', 'node'])
   checkInteger('reserveHugepages: pages', pages, 1, 1 << 24)
   const { size = '2M', node } = options
-  if (!(size in KILOBYTES)) {
+  if (size !== '2M' && size !== '1G') {
     throw new UsageError(`reserveHugepages: size: ${JSON.stringify(size)} is unknown`, {
       hint: `'2M' or '1G'`,
     })
   }
   if (node !== undefined) checkInteger('reserveHugepages: node', node, 0, 1023)
-  const where = node === undefined ? '/sys/kernel/mm' : `/sys/devices/system/node/node${node}`
-  const folder = `${where}/hugepages/hugepages-${KILOBYTES[size]}kB`
-
-  const { printed, release } = await hold(target, folder, pages)
+  const { printed, release } = await hold(target, poolFolder(size, { node }), pages)
   const answer = ANSWER.exec(printed)
-  const [before = 0, total = 0, free = 0, available = 0] = (answer ?? []).slice(1).map(Number)
-  if (answer === null || total < before + pages) {
+  const [given = 0, total = 0, free = 0, available = 0] = (answer ?? []).slice(1).map(Number)
+  if (answer === null || given < pages) {
     await release()
     const what = `${pages} huge pages of ${size}${node === undefined ? '' : ` on node ${node}`}`
-    throw targetError(target, `${what} were asked for, the kernel gave ${total - before}`, {
+    throw targetError(target, `${what} were asked for, the kernel gave ${given}`, {
       ...(answer === null && { tail: printed }),
       hint: answer
         ? `${formatSize(available * 1024)} of memory were available, and ${free} such pages free: ` +
@@ -73,20 +70,16 @@ interface Held {
 }
 
 async function hold(target: Target, folder: string, pages: number): Promise<Held> {
-  // More than there is memory for is not even tried: it would take all of it for a moment.
   const add = `
-while read -r name available _; do [ "$name" = MemAvailable: ] && break; done </proc/meminfo
-kilobytes=\${PWD##*-}
-change $((${pages} * \${kilobytes%kB} < available ? ${pages} : 0))
+change ${pages}
 read -r free <free_hugepages
-echo "pages $before $total $free $available"`
+echo "pages $given $total $free $available"`
   if (isVm(target)) {
-    const { stdout } = await target.exec(changer(folder) + add, { timeout: '120s' })
-    const [before = 0, total = 0] = (ANSWER.exec(stdout) ?? []).slice(1).map(Number)
-    let added = total - before
+    const { stdout } = await target.exec(pageChanger(folder) + add, { timeout: '120s' })
+    let added = Number(ANSWER.exec(stdout)?.[1]) >= pages ? pages : 0
     const release = async () => {
       if (added === 0 || target.gone.aborted) return
-      const script = `${changer(folder)}\nchange -${added}`
+      const script = `${pageChanger(folder)}\nchange -${added}`
       added = 0
       await target.exec(script, { check: true })
     }
@@ -95,7 +88,7 @@ echo "pages $before $total $free $available"`
   // The holder lives until it is asked to end, or the suite or this very process ends. Its child adds
   // the pages, sees that end by the end of a pipe, and takes them away: also after a kill -9. It is a job,
   // in a process group of its own, for the holder's is killed as a whole.
-  const holder = `${changer(folder)}
+  const holder = `${pageChanger(folder)}
 set -m
 exec 3>&1
 coproc keep {
@@ -120,23 +113,4 @@ wait $keep_PID`
     if (!(error instanceof InfrastructureError)) throw error
     return { printed: error.tail ?? '', release: async () => {} }
   }
-}
-
-/** Changes the number of pages by so many, while nobody else does (flock(2) works in sysfs too). */
-function changer(folder: string): string {
-  return `
-cd ${folder} || exit
-change() {
-  exec 9<. && flock 9
-  read -r before <nr_hugepages
-  wanted=$((before + $1 > 0 ? before + $1 : 0))
-  echo $wanted >nr_hugepages
-  read -r total <nr_hugepages
-  if ((total < wanted)); then
-    echo 1 >/proc/sys/vm/compact_memory
-    echo $wanted >nr_hugepages
-    read -r total <nr_hugepages
-  fi
-  exec 9<&-
-}`
 }

@@ -1,5 +1,6 @@
 import { UsageError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { readText } from './read-text.ts'
 
 /** One hardware thread that this process may use. */
 export interface Cpu {
@@ -47,10 +48,6 @@ export async function readCpus(host: Host, system = '/sys/devices/system'): Prom
   return parseCpuList(online)
     .filter((cpu) => allowed.has(cpu))
     .map((cpu) => ({ cpu, core: cores.get(cpu) ?? String(cpu), node: nodes.get(cpu) ?? 0 }))
-}
-
-async function readText(host: Host, path: string): Promise<string> {
-  return Buffer.from(await host.readFile(path)).toString()
 }
 
 function topologyOf(
@@ -153,7 +150,8 @@ function placesFor(
   if (places.length > 0) return places
   if (node === undefined && cpus.length >= count) return [[...cpus]]
   const where = node === undefined ? '' : ` on node ${node}`
-  throw new UsageError(`${count} cpus${where} are wanted, more than there are`, {
+  const wanted = count === 1 ? `1 cpu${where} is` : `${count} cpus${where} are`
+  throw new UsageError(`${wanted} wanted, more than there are`, {
     hint: `there are ${describe(cpus)}`,
   })
 }
@@ -172,8 +170,10 @@ function takeHighest(cores: readonly number[][], count: number): ChosenCores {
     if (chosen.flat().length >= count) break
     chosen.unshift(threads)
   }
-  const threads = chosen.flat()
-  return { cpus: threads.slice(0, count), reserved: threads.toSorted((a, b) => a - b) }
+  const cpus = chosen.flat().slice(0, count)
+  // Where cores have different numbers of threads, the last one taken may have made another needless.
+  const used = chosen.filter((threads) => threads.some((cpu) => cpus.includes(cpu)))
+  return { cpus, reserved: used.flat().sort((a, b) => a - b) }
 }
 
 function highest(cores: readonly number[][]): number {

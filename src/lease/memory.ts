@@ -1,5 +1,6 @@
 import { posix } from 'node:path'
 import type { Host } from '../host/host.ts'
+import { readText } from './read-text.ts'
 
 /** Ordinary memory, without huge pages. */
 export interface HostMemory {
@@ -59,14 +60,11 @@ async function groupsOf(host: Host, { cgroup, cgroups }: MemoryFiles): Promise<s
 }
 
 async function readLimit(host: Host, folder: string): Promise<HostMemory | undefined> {
-  const [max, current, stat] = await Promise.all(
-    ['max', 'current', 'stat'].map((kind) =>
-      readText(host, `${folder}/memory.${kind}`).catch(() => ''),
-    ),
-  )
-  const total = Number.parseInt(max ?? '', 10)
+  const read = (kind: string) => readText(host, `${folder}/memory.${kind}`).catch(() => '')
+  const total = Number.parseInt(await read('max'), 10)
   if (Number.isNaN(total)) return undefined // `max`, or there is no such file
-  const cache = Number(/^inactive_file (\d+)$/m.exec(stat ?? '')?.[1] ?? 0)
+  const [current, stat] = await Promise.all([read('current'), read('stat')])
+  const cache = Number(/^inactive_file (\d+)$/m.exec(stat)?.[1] ?? 0)
   return { total, available: total - Number(current) + cache }
 }
 
@@ -82,8 +80,4 @@ export async function touched(host: Host, pid: number): Promise<number> {
 /** A line of /proc/meminfo or /proc/PID/status; 0 where there is none. */
 function kilobytes(text: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0)
-}
-
-async function readText(host: Host, path: string): Promise<string> {
-  return Buffer.from(await host.readFile(path)).toString()
 }

@@ -1,5 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { readText } from './read-text.ts'
 
 export type PageSize = '2M' | '1G'
 
@@ -37,11 +38,11 @@ export async function readPages(host: Host, sys = '/sys'): Promise<Pages> {
   const reserved = (size: PageSize) => count(host, `${poolFolder(size, { sys })}/resv_hugepages`)
   const [pools, meminfo, small = 0, large = 0] = await Promise.all([
     readPools(host, sys),
-    host.readFile('/proc/meminfo'),
+    readText(host, '/proc/meminfo'),
     reserved('2M'),
     reserved('1G'),
   ])
-  const kilobytes = /^Hugepagesize:\s*(\d+) kB$/m.exec(Buffer.from(meminfo).toString())?.[1]
+  const kilobytes = /^Hugepagesize:\s*(\d+) kB$/m.exec(meminfo)?.[1]
   return {
     pools,
     reserved: { '2M': small, '1G': large },
@@ -74,10 +75,7 @@ async function readNodes(host: Host, sys: string): Promise<number[]> {
 
 /** Undefined where there is no such file: the host has no pages of the size, or none on the node. */
 function count(host: Host, path: string): Promise<number | undefined> {
-  return host.readFile(path).then(
-    (text) => Number(Buffer.from(text).toString()),
-    () => undefined,
-  )
+  return readText(host, path).then(Number, () => undefined)
 }
 
 /** The kernel's folder of the pages of one size, of a node or else of the whole host. */
