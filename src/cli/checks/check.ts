@@ -49,7 +49,7 @@ export function asRoot({ root }: Pick<Machine, 'root'>, line: string): string {
 }
 
 /** Hints that end in a line to type, with who has to type it before. */
-const HINTED = /^(on Debian|as root on [^:]+|[^:]+, in this project): (.+)$/
+const HINTED = /^(type|on Debian|as root on [^:]+|[^:]+, in this project): (.+)$/
 
 /** An error as a finding: its hint is the line to type where it has one, and else part of the detail. */
 export function failure(machine: Pick<Machine, 'root'>, error: unknown): Finding {
