@@ -1,12 +1,14 @@
 import { Command, CommanderError } from 'commander'
 import { DutError } from '../errors.ts'
+import { addClean } from './clean.ts'
 import { addDoctor } from './doctor.ts'
 import { addGuest } from './guest.ts'
 import { ignoreBrokenPipes } from './output.ts'
 import { VERSION } from './package.ts'
+import { addPs } from './ps.ts'
 
 /** Each adds one command, in the order of the help. */
-const COMMANDS = [addDoctor, addGuest]
+const COMMANDS = [addDoctor, addPs, addClean, addGuest]
 
 const HELP = `
 Exit status:
@@ -16,6 +18,7 @@ Exit status:
 
 Examples:
   npx vitest-dut doctor         what this machine has, and what it lacks
+  npx vitest-dut ps             who has what of this machine
   npx vitest-dut guest build    build the guest before the first run`
 
 function makeProgram(): Command {

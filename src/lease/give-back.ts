@@ -17,7 +17,7 @@ export function mustUndo({ holding }: LeaseRecord): boolean {
 export async function giveBack(host: Host, lease: LeaseRecord, ledger: Ledger): Promise<void> {
   const { pages, pci, bridges } = lease.holding
   if (isTrusted(lease)) {
-    if (pages?.grown) await shrink(host, pages, pages.grown)
+    if (pages?.grown) await shrink(host, pages, pages.grown, lease.grew)
     for (const device of pci) await giveBackPci(host, device)
   }
   const others = ledger.leases.filter((other) => other.file !== lease.file)

@@ -60,7 +60,10 @@ export async function grant(
       })
       granted.push(record)
       const { pages } = holding
-      if (pages?.grown) await changePages(host, pages, pages.grown.to - pages.grown.from)
+      if (!pages?.grown) continue
+      await changePages(host, pages, pages.grown.to - pages.grown.from)
+      await addToRecord(host, record, { grew: true })
+      record.grew = true
     }
   } catch (error) {
     for (const record of granted.reverse()) await giveBack(host, record, ledger)

@@ -28,6 +28,8 @@ export interface LeaseRecord extends Record {
   holding: Holding
   /** Process id of the QEMU that holds it now; until then it is only promised. */
   qemu?: number
+  /** The pool of its huge pages has been enlarged as the holding says. */
+  grew?: true
 }
 
 /** Somebody who waits until the host has enough for all that they need at once. */
@@ -40,6 +42,7 @@ export interface WishRecord extends Record {
 }
 
 export interface Ledger {
+  /** The oldest first. */
   leases: LeaseRecord[]
   /** In the order of their turns. */
   wishes: WishRecord[]
@@ -62,8 +65,15 @@ export async function readLedger(host: Host): Promise<Ledger> {
     if (name.startsWith('lease')) ledger.leases.push(entry as LeaseRecord)
     else ledger.wishes.push(entry as WishRecord)
   }
+  ledger.leases.sort(byAge)
   ledger.wishes.sort((a, b) => a.turn - b.turn)
   return ledger
+}
+
+/** Those of one moment by their VMs' names, then what a test holds for itself. */
+function byAge(a: LeaseRecord, b: LeaseRecord): number {
+  const name = ({ vm = '~' }: LeaseRecord) => vm
+  return a.holder.since - b.holder.since || (name(a) < name(b) ? -1 : 1)
 }
 
 /** Undefined for a file that nobody has finished yet, or that is none of ours. */

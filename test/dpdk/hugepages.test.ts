@@ -5,12 +5,14 @@ import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
 import { withScope } from '../../src/scope.ts'
+import { usePagesTurn } from '../lease/pages-turn.ts'
 import { hostDut } from './host-dut.ts'
 
 const FOLDER = '/sys/kernel/mm/hugepages/hugepages-2048kB'
 const number = async (name: string) => Number(await readFile(`${FOLDER}/${name}`, 'utf8'))
 const pages = () => number('nr_hugepages')
 
+usePagesTurn()
 let dut: Dut
 let before: number
 beforeEach(async () => {
