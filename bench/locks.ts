@@ -18,7 +18,7 @@ export async function locks(): Promise<Row[]> {
   const before = process.env.VITEST_DUT_LOCK_DIR
   process.env.VITEST_DUT_LOCK_DIR = dir
   try {
-    return [await handOver(dir), ...(await withoutContention(dir))]
+    return [await handOver(dir), await withoutContention(dir)]
   } finally {
     if (before === undefined) delete process.env.VITEST_DUT_LOCK_DIR
     else process.env.VITEST_DUT_LOCK_DIR = before
@@ -27,19 +27,15 @@ export async function locks(): Promise<Row[]> {
 }
 
 /** What a section costs where nobody else is there, against a program under a lock. */
-async function withoutContention(dir: string): Promise<Row[]> {
+async function withoutContention(dir: string): Promise<Row> {
   const host = localHost()
   await section(host, 'free', () => {})
   const bare = async () => {
     const stdio = ['ignore', 'ignore', 'pipe'] as const
     await once(spawn('flock', [join(dir, 'bare'), 'true'], { stdio: [...stdio] }), 'close')
   }
-  const alone = await inTurn(ROUNDS, () => section(host, 'free', () => {}), bare)
-  const shared = await inTurn(ROUNDS, () => section(host, 'free', () => {}, { shared: true }), bare)
-  return [
-    timeRow('a free section, p50', median(alone.ours), median(alone.floor), 1),
-    timeRow('a free section, shared, p50', median(shared.ours), median(shared.floor), 2.5),
-  ]
+  const { ours, floor } = await inTurn(ROUNDS, () => section(host, 'free', () => {}), bare)
+  return timeRow('a section that is free, p50', median(ours), median(floor), 1.6)
 }
 
 /** From the release in one process to the entry of one that waits, both of Node or both of bash. */
@@ -60,7 +56,7 @@ async function handOver(dir: string): Promise<Row> {
     await Promise.all([...ours, ...floor].map((peer) => peer.end()))
   }
   const what = 'from a section to the next process, p50'
-  return timeRow(what, median(times.ours), median(times.floor), 5)
+  return timeRow(what, median(times.ours), median(times.floor), 4)
 }
 
 // The same as section-peer.ts. $EPOCHREALTIME has a dot or a comma, as the locale has it.

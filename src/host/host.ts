@@ -65,6 +65,11 @@ export interface LockOptions {
   /** True: any number of holders at once, as long as none of them is exclusive. */
   shared?: boolean
   /**
+   * Another lock file. Whoever waits holds that one, too, until the wait is over; so all that name the
+   * same one are let in in the order of asking, shared or not.
+   */
+  line?: string
+  /**
    * Kept in the file while the lock is held, for those who wait; not where it is shared. A function is
    * called once the lock is got.
    */

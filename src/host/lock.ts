@@ -20,12 +20,12 @@ export function lock(
 export function lock(path: string, options?: LockOptions): Promise<HostLock>
 export async function lock(
   path: string,
-  { wait = true, shared = false, note = '', signal }: LockOptions = {},
+  { wait = true, shared = false, line, note = '', signal }: LockOptions = {},
 ): Promise<HostLock | undefined> {
   signal?.throwIfAborted()
   const { fd, writable } = open(path)
   try {
-    if (!(await flock({ fd, path, wait, shared, signal }))) {
+    if (!(await flock({ fd, path, wait, shared, line, signal }))) {
       closeSync(fd)
       return undefined
     }
@@ -97,16 +97,22 @@ interface Ask {
   path: string
   wait: boolean
   shared: boolean
+  line?: string
   signal?: AbortSignal
 }
 
 /** True when the lock was got, false when it is taken and `wait` is false. */
-function flock({ fd, path, wait, shared, signal }: Ask): Promise<boolean> {
+function flock({ fd, path, wait, shared, line, signal }: Ask): Promise<boolean> {
   const how = wait ? [] : ['--nonblock', '--conflict-exit-code', String(TAKEN)]
-  const command = ['flock', shared ? '--shared' : '--exclusive', ...how, '3']
+  const bare = ['flock', shared ? '--shared' : '--exclusive', ...how, '3']
+  const lineFd = wait && line !== undefined ? open(line).fd : undefined
+  // It locks the line for itself and not for us, so lets go of it in the moment it has what is ours.
+  const command = lineFd === undefined ? bare : ['flock', '--no-fork', '/proc/self/fd/4', ...bare]
   // One that does not wait is over before it would need to be bound to us.
   const [file = '', ...args] = wait ? ['setpriv', '--pdeathsig', 'KILL', '--', ...command] : command
-  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe', fd] })
+  const fds = lineFd === undefined ? [fd] : [fd, lineFd]
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe', ...fds] })
+  if (lineFd !== undefined) closeSync(lineFd)
   const stop = () => void child.kill('SIGKILL')
   signal?.addEventListener('abort', stop, { once: true })
   let complaint = ''

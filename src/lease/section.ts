@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Mutex } from 'async-mutex'
 import { InfrastructureError, UsageError } from '../errors.ts'
-import type { Host, HostLock } from '../host/host.ts'
+import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -51,11 +51,11 @@ export async function section<T>(
 ): Promise<T> {
   const timeoutMs = parseDuration(timeout, 'timeout')
   const path = await lockPath(host, `section-${name}`)
-  const turnPath = await lockPath(host, `turn-${name}`)
+  const line = await lockPath(host, `line-${name}`)
   const key = `${host.name} ${path}`
   refuseNesting(key, name)
   const release = await enter({
-    ...{ host, name, path, turnPath, key, timeoutMs, shared, owner, onWait },
+    ...{ host, name, path, line, key, timeoutMs, shared, owner, onWait },
     signal: stopSignal(signal),
   })
   const here: Inside = { key, running: true, outer: inside.getStore() }
@@ -81,7 +81,7 @@ interface Entry {
   host: Host
   name: string
   path: string
-  turnPath: string
+  line: string
   key: string
   timeoutMs: number
   shared: boolean
@@ -131,39 +131,24 @@ async function patiently(entry: Entry, taking: Promise<Release>): Promise<Releas
   }
 }
 
-/** Takes the turn within the process, then the lock of the host; gives up both when told to. */
-async function take(entry: Entry, stopped: AbortSignal): Promise<Release> {
-  const mutex = mutexes.get(entry.key) ?? new Mutex()
-  mutexes.set(entry.key, mutex)
+/**
+ * Takes the turn within the process, then the lock of the host; gives up both when told to. All stand
+ * in one line, since readers that keep coming would otherwise keep out a writer for ever.
+ */
+async function take(
+  { host, path, line, key, shared, owner }: Entry,
+  signal: AbortSignal,
+): Promise<Release> {
+  const mutex = mutexes.get(key) ?? new Mutex()
+  mutexes.set(key, mutex)
   const turn = await mutex.acquire()
   try {
-    stopped.throwIfAborted()
-    const lock = await takeLock(entry, stopped)
-    if (entry.shared) turn()
+    signal.throwIfAborted()
+    const lock = await host.lock(path, { shared, line, note: () => holderNote(owner), signal })
+    if (shared) turn()
     return () => lock.release().finally(turn)
   } catch (error) {
     turn()
     throw error
-  }
-}
-
-/**
- * Whoever has to wait stands in line at a second lock, the turnstile, which the kernel gives in order
- * of asking, and lets go of it once inside. So one alone waits at the section itself, ready to enter
- * the moment it is free. Who shares never passes the line: one after another they would keep out for
- * ever who does not.
- */
-async function takeLock(
-  { host, path, turnPath, shared, owner }: Entry,
-  signal: AbortSignal,
-): Promise<HostLock> {
-  const options = { shared, note: () => holderNote(owner), signal }
-  const free = shared ? undefined : await host.lock(path, { ...options, wait: false })
-  if (free !== undefined) return free
-  const turn = await host.lock(turnPath, { signal })
-  try {
-    return await host.lock(path, options)
-  } finally {
-    await turn.release()
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
+import { poll } from '../../src/wait.ts'
 import { startProcess } from '../lease/process.ts'
 
 const host = localHost()
@@ -151,6 +152,55 @@ describe('a shared lock', () => {
     const waiting = host.lock(path)
     await holder.kill('SIGKILL')
     await (await waiting).release()
+  })
+})
+
+describe('locks with one line', () => {
+  test('are given in the order of asking, shared or not, and the line is free then', async () => {
+    const [path, line] = [fresh(), fresh()]
+    const order: string[] = []
+    const ask = (who: string, shared: boolean) =>
+      host.lock(path, { shared, line }).then((lock) => {
+        order.push(who)
+        return lock
+      })
+    const first = await host.lock(path, { shared: true, line })
+    const writer = ask('writer', false)
+    await poll(async () => (await host.held([line]))[0] || undefined, { timeoutMs: 20_000 })
+    const reader = ask('reader', true)
+    // Without naming the line one need not stand in it, which shows that the reader could have come in.
+    await (await host.lock(path, { shared: true })).release()
+    await first.release()
+    const { release } = await writer
+    expect(order).toEqual(['writer'])
+    await release()
+    const last = await reader
+    expect(order).toEqual(['writer', 'reader'])
+    expect(await host.held([line, path])).toEqual([false, true])
+    await last.release()
+  })
+
+  test('a wait that is ended keeps nobody behind it', async () => {
+    const [path, line] = [fresh(), fresh()]
+    const first = await host.lock(path, { line })
+    const stop = new AbortController()
+    const second = host.lock(path, { line, signal: stop.signal })
+    await poll(async () => (await host.held([line]))[0] || undefined, { timeoutMs: 20_000 })
+    const third = host.lock(path, { line })
+    stop.abort(new Error('enough'))
+    await expect(second).rejects.toThrow('enough')
+    await first.release()
+    await (await third).release()
+    expect(await host.held([line, path])).toEqual([false, false])
+  })
+
+  test('a line that is a link is refused, and nothing stays locked', async () => {
+    const [path, line] = [fresh(), fresh()]
+    await symlink('/etc/hostname', line)
+    await expect(host.lock(path, { line })).rejects.toThrow(
+      `the lock file ${line} cannot be opened`,
+    )
+    expect(await host.held([path])).toEqual([false])
   })
 })
 

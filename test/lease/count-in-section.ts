@@ -4,7 +4,8 @@
 //   writer     there while somebody is inside alone
 //   reader-…   there while somebody shares it
 //   log        a line for each entry
-// At the end it prints its waits in milliseconds, and how many readers it saw inside at most.
+// At the end it prints its waits, in milliseconds and in entries of others meanwhile, and how many
+// readers it saw inside at most.
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { localHost } from '../../src/host/local.ts'
 import { section } from '../../src/lease/section.ts'
@@ -15,6 +16,7 @@ const [name = '', folder = '', times, ...how] = process.argv.slice(2)
 const shared = how.includes('shared')
 const host = localHost()
 const waits: number[] = []
+const passed: number[] = []
 let mostReaders = 0
 let entries = 0
 
@@ -48,12 +50,14 @@ async function together() {
 }
 
 async function enter() {
+  const before = await logged()
   const askedAt = performance.now()
   await section(
     host,
     name,
-    () => {
+    async () => {
       waits.push(performance.now() - askedAt)
+      passed.push((await logged()) - before)
       return shared ? together() : alone()
     },
     { shared },
@@ -69,5 +73,5 @@ else {
   if (times === 'until told') void nextLine().then(() => (told = true))
   for (let i = 0; times === 'until told' ? !told : i < Number(times); i++) await enter()
 }
-console.log(JSON.stringify({ waits, mostReaders }))
+console.log(JSON.stringify({ waits, passed, mostReaders }))
 process.exit()

@@ -27,20 +27,27 @@ export function useSectionProcesses() {
     return { ...process, child: Number(pid) }
   }
 
-  /** How many flock(1) stand and wait at a lock file of this test, or at all of them. */
-  async function flocksWaiting(file = '*'): Promise<number> {
+  /**
+   * How many flock(1) of this test wait: at the section itself, which only the first of a line does,
+   * or in the line behind it.
+   */
+  async function flocksWaiting(where: 'first' | 'behind' | 'all' = 'all'): Promise<number> {
     const { stdout } = await localHost().run('sh', [
       '-c',
       `for process in /proc/[0-9]*; do
-        case "$(readlink "$process/fd/3")" in ${locks.path}/${file}) ;; *) continue;; esac
-        case "$(tr '\\0' ' ' <"$process/cmdline")" in *nonblock*) ;; *flock*) echo x;; esac
+        case "$(readlink "$process/fd/3")" in ${locks.path}/section-*) ;; *) continue;; esac
+        case "$(tr '\\0' ' ' <"$process/cmdline")" in
+          'flock --no-fork '*) echo behind;;
+          'flock '*) echo first;;
+        esac
       done 2>/dev/null`,
     ])
-    return stdout.split('x').length - 1
+    const lines = stdout.split('\n').filter(Boolean)
+    return lines.filter((line) => where === 'all' || line === where).length
   }
 
-  async function untilWaiting(count: number, file?: string): Promise<void> {
-    const asked = async () => ((await flocksWaiting(file)) === count ? true : undefined)
+  async function untilWaiting(count: number, where?: 'first' | 'behind'): Promise<void> {
+    const asked = async () => ((await flocksWaiting(where)) === count ? true : undefined)
     await poll(asked, { timeoutMs: 20_000 })
   }
 
@@ -70,9 +77,15 @@ export function tell(processes: readonly TestProcess[]): void {
   for (const process of processes) process.say('now')
 }
 
+export interface Result {
+  /** Milliseconds from asking to entry, one for each entry. */
+  waits: number[]
+  /** Entries of others in that time. */
+  passed: number[]
+  mostReaders: number
+}
+
 /** What each prints at the end; one that saw an overlap ends without. */
-export function results(
-  processes: readonly TestProcess[],
-): Promise<{ waits: number[]; mostReaders: number }[]> {
+export function results(processes: readonly TestProcess[]): Promise<Result[]> {
   return Promise.all(processes.map(async (process) => JSON.parse(await process.line())))
 }

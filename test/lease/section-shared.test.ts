@@ -90,7 +90,7 @@ describe('shared', () => {
   test.each([['shared'], ['alone']])('killed inside, %s: the next is in at once', async (how) => {
     const first = await holder('s', how)
     const waiting = start('hold-section.ts', 's', how === 'shared' ? '' : 'shared')
-    await untilWaiting(1, 'section-s')
+    await untilWaiting(1, 'first')
     await first.kill()
     expect(await waiting.line()).toContain('inside')
   })
@@ -98,11 +98,11 @@ describe('shared', () => {
   test('killed in the line: those behind it move up', async () => {
     const first = await holder('s')
     const second = start('hold-section.ts', 's')
-    await untilWaiting(1, 'section-s')
+    await untilWaiting(1, 'first')
     const third = start('hold-section.ts', 's', 'shared')
-    await untilWaiting(1, 'turn-s')
+    await untilWaiting(1, 'behind')
     await second.kill()
-    await untilWaiting(0, 'turn-s')
+    await untilWaiting(0, 'behind')
     first.say('leave')
     expect(await third.line()).toContain('inside')
   })

@@ -62,9 +62,9 @@ describe('waiting', () => {
     const first = await holder('s')
     const stop = new AbortController()
     const second = start('hold-section.ts', 's')
-    await untilWaiting(1, 'section-s')
+    await untilWaiting(1, 'first')
     const third = section(localHost(), 's', () => {}, { signal: stop.signal })
-    await untilWaiting(1, 'turn-s')
+    await untilWaiting(1, 'behind')
     stop.abort(new Error('enough'))
     await expect(third).rejects.toThrow('enough')
     await untilWaiting(1)
@@ -77,8 +77,8 @@ describe('waiting', () => {
   test('names that look like those of lines are sections as others', async () => {
     await holder('s')
     start('hold-section.ts', 's')
-    await untilWaiting(1, 'section-s')
-    for (const name of ['turn-s', 's.turn', '../turn-s']) {
+    await untilWaiting(1, 'first')
+    for (const name of ['line-s', 's.line', '../line-s']) {
       expect(await section(localHost(), name, () => 'in', { timeout: '5s' })).toBe('in')
     }
   })
@@ -147,7 +147,7 @@ describe('while it waits', () => {
     const { promise, resolve } = Promise.withResolvers<void>()
     const first = section(localHost(), 's', () => promise)
     const second = start('hold-section.ts', 's')
-    await untilWaiting(1, 'section-s')
+    await untilWaiting(1, 'first')
     const leftAt = Date.now()
     resolve()
     await first

@@ -25,11 +25,13 @@ describe('one at a time', () => {
     const { begin, counter } = await counting()
     const processes = await begin(16, 50)
     tell(processes)
-    const waits = (await results(processes)).map((result) => result.waits)
+    const all = await results(processes)
     expect(await counter()).toBe(800)
-    const totals = waits.map(sum)
+    const totals = all.map(({ waits }) => sum(waits))
     expect(Math.max(...totals)).toBeLessThan(4 * median(totals))
-    expect(Math.max(...waits.flat())).toBeLessThan(4 * median(waits.flat()))
+    // Single waits are counted in entries: a busy machine makes all of them long for a while.
+    const passed = all.flatMap((result) => result.passed)
+    expect(Math.max(...passed)).toBeLessThan(4 * median(passed))
   })
 
   test('sections of different names do not wait for each other', async () => {
@@ -60,7 +62,7 @@ describe('the holder goes away', () => {
   test('killed: the next one is inside at once', async () => {
     const first = await holder('s')
     const waiting = start('hold-section.ts', 's')
-    await untilWaiting(1, 'section-s')
+    await untilWaiting(1, 'first')
     const killedAt = performance.now()
     await first.kill()
     expect(await waiting.line()).toContain('inside')
