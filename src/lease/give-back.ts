@@ -3,7 +3,7 @@ import { bridgesMadeHere, removeBridge } from './bridge.ts'
 import type { HeldPages } from './needs.ts'
 import { changePages, readPages } from './pages.ts'
 import { giveBackPci } from './pci.ts'
-import { type LeaseRecord, type Ledger, removeRecord } from './records.ts'
+import { addToRecord, type LeaseRecord, type Ledger, removeRecord } from './records.ts'
 
 /** Whether the host has to be changed back when the lease ends: the rest, the kernel takes back itself. */
 export function mustUndo({ holding }: LeaseRecord): boolean {
@@ -17,7 +17,7 @@ export function mustUndo({ holding }: LeaseRecord): boolean {
 export async function giveBack(host: Host, lease: LeaseRecord, ledger: Ledger): Promise<void> {
   const { pages, pci, bridges } = lease.holding
   if (isTrusted(lease)) {
-    if (pages?.grown) await shrink(host, pages, pages.grown, lease.grew)
+    if (pages?.grown) await shrink(host, lease, pages, pages.grown)
     for (const device of pci) await giveBackPci(host, device)
   }
   const others = ledger.leases.filter((other) => other.file !== lease.file)
@@ -42,15 +42,23 @@ function isTrusted({ uid }: LeaseRecord): boolean {
 }
 
 /**
- * The lease's own pages are free now, so nobody loses any of theirs. A pool smaller than what it was
- * grown to was not grown at all, or has been shrunk already: the process died in between.
+ * The lease's own pages are free now, so nobody loses any of theirs. Of a change that was cut short,
+ * growing or shrinking, what is there of it is taken back; the record says what to look for.
  */
 async function shrink(
   host: Host,
-  { size, node }: HeldPages,
+  lease: LeaseRecord,
+  pages: HeldPages,
   { from, to }: { from: number; to: number },
 ): Promise<void> {
   const { pools } = await readPages(host)
-  const pool = pools.find((pool) => pool.size === size && pool.node === node)
-  if (pool !== undefined && pool.total >= to) await changePages(host, pool, from - to)
+  const pool = pools.find(({ size, node }) => size === pages.size && node === pages.node)
+  if (pool === undefined) return
+  const { total } = pool
+  const by = lease.grew ? to - from : Math.max(0, Math.min(total, to) - from)
+  if (by === 0) return
+  const grown = { from: total - by, to: total }
+  const holding = { ...lease.holding, pages: { ...pages, grown } }
+  await addToRecord(host, lease, { grew: false, holding })
+  await changePages(host, pool, -by)
 }

@@ -29,7 +29,7 @@ export interface LeaseRecord extends Record {
   /** Process id of the QEMU that holds it now; until then it is only promised. */
   qemu?: number
   /** The pool of its huge pages has been enlarged as the holding says. */
-  grew?: true
+  grew?: boolean
 }
 
 /** Somebody who waits until the host has enough for all that they need at once. */
