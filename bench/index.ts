@@ -6,6 +6,7 @@ import { localHost } from '../src/host/local.ts'
 import { ensureGuest } from '../src/image/guest.ts'
 import { boot } from './boot.ts'
 import { latency } from './latency.ts'
+import { locks } from './locks.ts'
 import { printTable } from './measure.ts'
 import { output } from './output.ts'
 import { bootRaw } from './raw.ts'
@@ -33,6 +34,7 @@ try {
   await raw.end()
   await dut.stop(vm)
   rows.push(...(await boot(dut, guest, bare)))
+  rows.push(...(await locks()))
   printTable(rows)
   if (rows.some((row) => !row.ok)) process.exitCode = 1
 } finally {
