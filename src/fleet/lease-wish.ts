@@ -36,6 +36,11 @@ export function wishToNeed<K extends LeaseKind>(
 
 function coreWish(wanted: unknown): CoreWish {
   if (!Array.isArray(wanted)) return { count: checkInteger("lease('cores')", wanted, 1, 4096) }
+  if (wanted.length === 0) {
+    throw new UsageError("lease('cores'): [] names no cpu", {
+      hint: 'how many, or which: 2, [2, 3]',
+    })
+  }
   for (const cpu of wanted) checkInteger("lease('cores')", cpu, 0, 4095)
   return { list: wanted }
 }

@@ -28,23 +28,32 @@ export async function choosePorts(
   // Not from the first on: a port that was let go of a moment ago may still be asked for by a peer.
   const start = Math.floor(Math.random() * size)
   const chosen: number[] = []
-  let refused = 0
+  const refused: number[] = []
   for (let i = 0; i < size && chosen.length < count; i++) {
     const port = first + ((start + i) % size)
     if (leased.has(port)) continue
     if (!used.has(port) && (await canListen(host, port))) chosen.push(port)
-    else refused += 1
+    else refused.push(port)
   }
   if (chosen.length === count) return chosen
   const others = [...leased].filter((port) => port >= first && port <= last).length
+  const foreign = refused.sort((a, b) => a - b).slice(0, NAMED)
+  const which =
+    refused.length > 0 ? ` (${foreign.join(', ')}${refused.length > NAMED ? ', …' : ''})` : ''
   throw new InfrastructureError(
-    `${count} ports of ${first} to ${last} were wanted, ${chosen.length} are free`,
+    `needs ${count} host port${count === 1 ? '' : 's'} of ${first} to ${last}, ${chosen.length} free: ` +
+      `${others} leased to other VMs, ${refused.length} used by other programs${which}`,
     {
       dut: host.name,
-      hint: `${others} are leased by other VMs, ${refused} are used by other programs: end some, or give the DUT another range with ports: [first, last]`,
+      hint:
+        'end one (npx vitest-dut ps and ss -tulpn show whose they are), or give the DUT another ' +
+        'range with ports: [first, last]',
     },
   )
 }
+
+/** How many foreign ports a message names. */
+const NAMED = 5
 
 /** @throws UsageError when it is none */
 export function checkRange(what: string, range: unknown): PortRange {

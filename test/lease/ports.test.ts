@@ -64,7 +64,7 @@ describe('a program of the host has the port', () => {
     const port = await take(address)
     const error = await choose(1, [port, port]).catch((error) => error)
     expect(error).toBeInstanceOf(InfrastructureError)
-    expect(error.hint).toContain('0 are leased by other VMs, 1 are used by other programs')
+    expect(error.message).toContain(`0 leased to other VMs, 1 used by other programs (${port})`)
   })
 
   test('bound and not listened on', async () => {
@@ -74,7 +74,7 @@ describe('a program of the host has the port', () => {
     const printed = Promise.withResolvers<number>()
     python.onData((data) => printed.resolve(Number(Buffer.from(data).toString())))
     const port = await printed.promise
-    await expect(choose(1, [port, port])).rejects.toThrow('0 are free')
+    await expect(choose(1, [port, port])).rejects.toThrow(', 0 free: ')
   })
 
   test('the free one of two is taken', async () => {
@@ -86,8 +86,8 @@ describe('a program of the host has the port', () => {
 describe('told clearly', () => {
   test('too few', async () => {
     const error = await choose(3, [24_060, 24_063], [24_060, 24_061, 9]).catch((error) => error)
-    expect(error.message).toContain('3 ports of 24060 to 24063 were wanted, 2 are free')
-    expect(error.hint).toContain('2 are leased by other VMs, 0 are used by other programs')
+    expect(error.message).toContain('needs 3 host ports of 24060 to 24063, 2 free: ')
+    expect(error.message).toContain('2 leased to other VMs, 0 used by other programs\n')
   })
 
   test.each([[[20, 10]], [[0, 10]], [[1, 70_000]], [[1.5, 3]], [[1]], [[1, 2, 3]], ['1-2'], [7]])(
