@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
-import { closeSync, constants, fchmodSync, ftruncateSync, openSync, writeSync } from 'node:fs'
-import { InfrastructureError } from '../errors.ts'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { firstLine, InfrastructureError } from '../errors.ts'
 import type { HostLock, LockOptions } from './host.ts'
 import { missing } from './missing.ts'
 import { run } from './run.ts'
@@ -48,10 +57,19 @@ export async function lock(
   }
 }
 
+/** In a folder of many users anything can be in a lock file's place, and that is not written to. */
+function open(path: string): { fd: number; writable: boolean } {
+  const opened = openAny(path)
+  const facts = fstatSync(opened.fd)
+  if (facts.isFile() || facts.isDirectory()) return opened
+  closeSync(opened.fd)
+  throw unusable(path, new Error('it is neither a file nor a folder'))
+}
+
 // Never O_CREAT on a file that exists: where fs.protected_regular is set (see proc(5)), that fails
 // for another user's file in a sticky folder, root included. flock(2) asks for no right to write, so
 // what can only be read, such as a folder or another user's file, is locked through that.
-function open(path: string): { fd: number; writable: boolean } {
+function openAny(path: string): { fd: number; writable: boolean } {
   for (;;) {
     try {
       return { fd: openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK), writable: true }
@@ -81,8 +99,13 @@ function openToRead(path: string): number {
 }
 
 function unusable(path: string, cause: unknown): InfrastructureError {
-  return new InfrastructureError(`the lock file ${path} cannot be opened: ${String(cause)}`, {
-    hint: 'set VITEST_DUT_LOCK_DIR to a folder that every user of this machine can write',
+  const { code } = cause as NodeJS.ErrnoException
+  const strange = code === undefined || code === 'ELOOP' || code === 'ENXIO'
+  return new InfrastructureError(`the lock file ${path} cannot be opened: ${firstLine(cause)}`, {
+    hint: strange
+      ? 'somebody put something else in its place: remove that'
+      : `this user must be able to write to ${dirname(path)}; VITEST_DUT_LOCK_DIR, ` +
+        'VITEST_DUT_RUN_DIR and VITEST_DUT_CACHE name other folders',
     cause,
   })
 }

@@ -1,7 +1,7 @@
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll } from '../../src/wait.ts'
@@ -325,8 +325,8 @@ describe('a wait for a lock', () => {
   })
 })
 
-test.each([
-  ['its folder is not there', () => join(dir, 'none/x')],
+test.each<[string, () => Promise<string>, string]>([
+  ['its folder is not there', async () => join(dir, 'none/x'), 'VITEST_DUT_LOCK_DIR'],
   [
     'it is a link, which could lead anywhere',
     async () => {
@@ -334,12 +334,32 @@ test.each([
       await symlink(join(dir, 'elsewhere'), path)
       return path
     },
+    '→ somebody put something else in its place',
   ],
-])('a lock file that cannot be opened, because %s, is named', async (_, make) => {
+  [
+    'it is a FIFO, in which a note would wait for ever',
+    async () => {
+      const path = fresh()
+      await host.run('mkfifo', [path])
+      return path
+    },
+    'neither a file nor a folder\n→ somebody put something else in its place',
+  ],
+  [
+    'it is a socket',
+    async () => {
+      const path = fresh()
+      const listener = await host.listen(path)
+      onTestFinished(() => listener.close())
+      return path
+    },
+    '→ somebody put something else in its place',
+  ],
+])('a lock file that cannot be opened, because %s, is named', async (_, make, hint) => {
   const path = await make()
   const error = await host.lock(path).catch((error) => error)
   expect(error).toBeInstanceOf(InfrastructureError)
   expect(error.message).toContain(`the lock file ${path} cannot be opened`)
-  expect(error.message).toContain('VITEST_DUT_LOCK_DIR')
+  expect(error.message).toContain(hint)
   await expect(stat(join(dir, 'elsewhere'))).rejects.toThrow('ENOENT')
 })
