@@ -1,11 +1,25 @@
-import { chmod, chown, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
+import { admit } from '../../src/lease/admit.ts'
 import { lockFolder, lockPath } from '../../src/lease/folder.ts'
+import { readLedger } from '../../src/lease/records.ts'
 import { section } from '../../src/lease/section.ts'
+import { sweepLeases } from '../../src/lease/sweep.ts'
 
 const ROOT = userInfo().uid === 0
 const COMMON = '/run/lock/vitest-dut'
@@ -115,6 +129,74 @@ describe('a folder that the environment names', () => {
     await expect(find()).rejects.toThrow(`${wanted()}, belongs to user 12345\n${hint}`)
     await chown(wanted(), 0, 0)
     expect(await find()).toBe(wanted())
+  })
+})
+
+describe('what others put into it', () => {
+  const host = localHost()
+  const at = (name: string) => join(dir, name)
+  const strange: [string, (path: string) => Promise<unknown>][] = [
+    ['a link to a file', (path) => symlink(at('victim'), path)],
+    ['a link to nowhere', (path) => symlink(at('elsewhere'), path)],
+    ['a FIFO', (path) => host.run('mkfifo', [path])],
+    ['a folder', (path) => mkdir(path)],
+  ]
+  beforeEach(async () => {
+    vi.stubEnv('VITEST_DUT_LOCK_DIR', dir)
+    await writeFile(at('victim'), 'precious')
+  })
+  afterEach(async () => {
+    expect(await readFile(at('victim'), 'utf8')).toBe('precious')
+    expect(await readdir(dir)).not.toContain('elsewhere')
+  })
+
+  test.each(strange)(
+    '%s in the place of a section: an error, or as good as a file',
+    async (kind, make) => {
+      await make(at('section-s'))
+      const entering = section(localHost(), 's', () => 'in', { timeout: '10s' })
+      if (kind === 'a folder') expect(await entering).toBe('in')
+      else await expect(entering).rejects.toThrow('section-s cannot be opened')
+    },
+  )
+
+  test('a folder in the place of a section keeps others out, and nothing is told of whom', async () => {
+    await mkdir(at('section-s'))
+    const hosts = [localHost(), localHost()] as const
+    const lock = await hosts[0].lock(at('section-s'))
+    const entering = section(hosts[1], 's', () => {}, { timeout: '100ms' })
+    await expect(entering).rejects.toThrow(/section 's' was not free: held .*no note/)
+    await lock.release()
+  })
+
+  test.each(strange)('%s among the records is passed over', async (_, make) => {
+    await make(at('lease@0123456789ab'))
+    await make(at('wish@0123456789ab'))
+    await make(at('owner@0123456789ab'))
+    const host = localHost()
+    expect(await readLedger(host)).toEqual({ leases: [], wishes: [] })
+    const [lease] = await admit(host, [{ dut: 'dut0', names: ['x'] }])
+    await sweepLeases(host, { dryRun: true }) // the bridges of other tests are no concern of ours
+    expect((await readLedger(host)).leases).toHaveLength(1)
+    await lease?.release()
+  })
+
+  test.each([
+    '',
+    '\n',
+    'null\n',
+    '[]\n{}\n',
+    '{"owner":"owner@0123456789ab"}\n',
+    '{"owner":"../../victim","holder":{},"dut":"x","needs":[]}\n',
+    '{"owner":"owner@0123456789ab","holder":null,"dut":"x","needs":[]}\n',
+    '\0'.repeat(1000),
+  ])('a record that is none is passed over: %j', async (text) => {
+    await writeFile(at('lease@0123456789ab'), text)
+    await writeFile(at('wish@0123456789ab'), text)
+    const host = localHost()
+    const [lease] = await admit(host, [{ dut: 'dut0', names: ['x'] }], { timeoutMs: 5000 })
+    await sweepLeases(host, { dryRun: true }) // the bridges of other tests are no concern of ours
+    await lease?.release()
   })
 })
 
