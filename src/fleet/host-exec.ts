@@ -62,7 +62,7 @@ export function hostTerminal(
   command: string | readonly string[],
 ): ProgramTerminal {
   const [file = '', ...args] = typeof command === 'string' ? ['bash', '-c', command] : command
-  const pty = host.openPty(file, args, { env: suiteEnv(dir) })
+  const pty = host.openPty(file, args, { env: suiteEnv(dir), leash: true })
   return {
     onData: (listener) => pty.onData(listener),
     write: (data) => pty.write(data),

@@ -31,15 +31,10 @@ export async function openRunFolder(host: Host, given?: string): Promise<RunFold
     const lock = await host.lock(join(path, 'lock'))
     return {
       path,
+      // What workers left that did not end in order, goes at once, and not when the next run begins.
       close: async () => {
-        // In its turn too: a sweep must not meet a folder that is half gone.
-        const turn = await host.lock(join(base, 'lock'))
-        try {
-          await host.remove(path)
-        } finally {
-          await lock.release()
-          await turn.release()
-        }
+        await lock.release()
+        await sweepHost(host, { base })
       },
     }
   } finally {

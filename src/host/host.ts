@@ -47,6 +47,8 @@ export interface PtyOptions {
   /** Terminal width in characters; 1000 by default, so that nothing wraps. */
   cols?: number
   rows?: number
+  /** As {@link RunOptions.leash}. */
+  leash?: boolean
 }
 
 /** Bytes in the path of a unix socket: sun_path in unix(7), less its end. */

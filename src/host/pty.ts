@@ -1,6 +1,7 @@
+import { spawn as spawnProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { spawn } from 'node-pty'
-import { bound } from './bound.ts'
+import { bound, letGo } from './bound.ts'
 import type { Exit, Pty, PtyOptions } from './host.ts'
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
@@ -13,7 +14,7 @@ const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) =
 export function openPty(
   file: string,
   args: readonly string[],
-  { cwd, env, cols = 1000, rows = 50 }: PtyOptions = {},
+  { cwd, env, cols = 1000, rows = 50, leash = false }: PtyOptions = {},
 ): Pty {
   const terminal = spawn(...bound(file, args), {
     name: 'dumb',
@@ -23,10 +24,12 @@ export function openPty(
     cwd: cwd ?? process.cwd(),
     env: { ...process.env, ...env },
   })
+  const unleash = leash ? leashGroup(terminal.pid) : () => {}
   let running = true
   const exited = new Promise<Exit>((resolve) => {
     terminal.onExit(({ exitCode, signal }) => {
       running = false
+      unleash()
       resolve(
         signal ? { exitCode: 128 + signal, signal: SIGNAL_NAMES.get(signal) ?? '' } : { exitCode },
       )
@@ -49,4 +52,19 @@ export function openPty(
     },
     exited,
   }
+}
+
+/**
+ * Has a process group killed when this process ends before it calls what is returned. (The terminal's
+ * hang-up ends only what does not ignore it. node-pty gives the program no descriptor of ours, so the
+ * companion is a process beside it, unlike that of `leashed`.)
+ */
+function leashGroup(leader: number): () => void {
+  const script = 'read -r _ || kill -s KILL -- "-$0"'
+  const { stdin } = spawnProcess('sh', ['-c', script, String(leader)], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true, // Ctrl-C must not end it
+  }).on('error', () => {}) // without it, the hang-up is left
+  stdin.on('error', () => {})
+  return () => void stdin.end(letGo)
 }

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmod,
   chown,
@@ -13,9 +15,11 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
+import { suiteEnv } from '../../src/fleet/leftovers.ts'
 import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
+import { untilGone } from '../host/processes.ts'
 import { useLockDir } from '../lease/lock-dir.ts'
 import { startProcess } from '../lease/process.ts'
 
@@ -48,6 +52,16 @@ describe('a run’s folder', () => {
     await writeFile(join(folder.path, 'socket'), '')
     await folder.close()
     expect(await runs()).toEqual([])
+  })
+
+  test('is not gone before what got away from its suites', async () => {
+    const folder = await openRunFolder(host, base)
+    const away = spawn('setsid', ['--fork', 'sh', '-c', 'echo $$; exec sleep 1000'], {
+      env: { ...process.env, ...suiteEnv(`${folder.path}/suite`) },
+    })
+    const [pid] = await once(away.stdout, 'data')
+    await folder.close()
+    await untilGone(Number(pid))
   })
 
   test('of a run that is alive is left alone by others, who have their own', async () => {

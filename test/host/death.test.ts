@@ -7,7 +7,7 @@ test.each(['SIGKILL', 'SIGTERM'] as const)(
   async (signal) => {
     const holder = startProcess('../host/hold-programs.ts', [], { lockDir: '/nonexistent' })
     const pids = (await holder.line()).split(' ').map(Number)
-    expect(pids).toHaveLength(4)
+    expect(pids).toHaveLength(6)
     for (const pid of pids) expect(await isAlive(pid)).toBe(true)
     await holder.kill(signal)
     for (const pid of pids) await untilGone(pid)

@@ -1,5 +1,5 @@
-// Starts one program on a terminal, one without, and one with a child on a leash; says the ids of all
-// and stays.
+// Starts one program on a terminal, one without, and one of each kind with a child on a leash; says the
+// ids of all and stays.
 import { localHost } from '../../src/host/local.ts'
 
 const host = localHost()
@@ -9,8 +9,12 @@ const plain = new Promise<string>((resolve) => {
   const script = 'echo $$; trap "" HUP TERM INT PIPE; exec tail -f /dev/null'
   void host.run('sh', ['-c', script], { onOutput: resolve })
 })
+const script = 'trap "" HUP TERM INT PIPE; tail -f /dev/null & echo $$ $!; wait'
 const family = new Promise<string>((resolve) => {
-  const script = 'trap "" HUP TERM INT PIPE; tail -f /dev/null & echo $$ $!; wait'
   void host.run('sh', ['-c', script], { onOutput: resolve, leash: true })
 })
-console.log([pty.pid, (await plain).trim(), (await family).trim()].join(' '))
+const onTerminal = new Promise<string>((resolve) => {
+  host.openPty('sh', ['-c', script], { leash: true }).onData((data) => resolve(String(data)))
+})
+const said = await Promise.all([plain, family, onTerminal])
+console.log([pty.pid, ...said.map((text) => text.trim())].join(' '))
