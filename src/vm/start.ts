@@ -24,6 +24,9 @@ export interface StartOptions {
   onStage?: (stage: string) => void
 }
 
+/** How long it may take until it is known what a QEMU died of that is gone. */
+const LAST_WORDS_MS = 1000
+
 /**
  * Boots a VM and waits until its shell and its agent answer. Nothing is left of it where that fails.
  *
@@ -55,7 +58,9 @@ export async function startVm(
     if (stage === 'qemu') reach('kernel')
     const shell = new Shell(machine.console)
     try {
-      await equip(site, machine, lease)
+      await equip(site, machine, lease).catch(async (error) => {
+        throw await orDeath(error, machine)
+      })
       await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
     } catch (error) {
       await discard(machine)
@@ -83,6 +88,19 @@ async function equip(
   for (const { tap, bridge } of tapsOf(devices)) {
     if (bridge !== undefined) await ensureBridge(host, bridge)
     await attachTap(host, tap, bridge)
+  }
+}
+
+/** The error; or what QEMU died of, for then it is only what came of that. */
+async function orDeath(error: unknown, { qmp, life }: Machine): Promise<unknown> {
+  try {
+    await qmp.execute('query-status')
+    return error
+  } catch {
+    const timeoutMs = LAST_WORDS_MS
+    return waitFor(new Promise(() => {}), { timeoutMs, signal: life.ended }).catch(() =>
+      life.ended.aborted ? life.ended.reason : error,
+    )
   }
 }
 
