@@ -9,14 +9,18 @@ import { missing } from './missing.ts'
 /** How long a program may take to end in order before it is killed. */
 const GRACE_MS = 1000
 
+// It takes 100 ms to load, which a worker that only drives consoles need not pay at its start. Once only:
+// while Vitest closes, when the last clean-up is done, it no longer gives out what it has loaded.
+let loading: Promise<typeof import('execa')> | undefined
+
 /** See `Host.run`. */
 export async function run(
   file: string,
   args: readonly string[],
   { cwd, env, input, signal, onOutput, leash = false }: RunOptions = {},
 ): Promise<RunResult> {
-  // execa takes 100 ms to load, which a worker that only drives consoles need not pay at its start.
-  const { execa } = await import('execa')
+  loading ??= import('execa')
+  const { execa } = await loading
   signal?.throwIfAborted()
   const child = execa(...(leash ? leashed(file, args) : bound(file, args)), {
     stdio: leash ? ['pipe', 'pipe', 'pipe', 'pipe'] : 'pipe',

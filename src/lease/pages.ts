@@ -105,7 +105,7 @@ export async function changePages(
 [ -w nr_hugepages ] || exit ${FORBIDDEN}
 change ${by}
 echo "$given $available"`
-  const { exitCode, stdout, stderr } = await host.run('sh', ['-c', script])
+  const { exitCode, stdout, stderr } = await host.run('sh', ['-c', script], { leash: true })
   const what = `${Math.abs(by)} huge pages of ${size} on node ${node}`
   if (exitCode === FORBIDDEN) {
     throw new InfrastructureError(`${what} cannot be ${by < 0 ? 'given back' : 'added'}`, {
