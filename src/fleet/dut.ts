@@ -201,16 +201,16 @@ export class Dut implements VmHome, AsyncDisposable {
    * @throws InfrastructureError listing what is left all the same
    */
   async close(): Promise<void> {
-    const closed = await Promise.allSettled([
+    const ended = await Promise.allSettled([
       this.stopVms(),
       ...[...this.#programs].map((program) => program.close()),
       ...[...this.#leases].map((lease) => lease.release()),
     ])
-    await this.#links.close()
-    await this.host.remove(this.dir)
-    const failed = closed.find((result) => result.status === 'rejected')
+    ended.push(...(await Promise.allSettled([this.#links.close()])))
+    await this.host.remove(this.dir).catch(() => {}) // something still writes there: looked for next
+    ended.push(...(await Promise.allSettled([checkLeftovers(this)])))
+    const failed = ended.find((result) => result.status === 'rejected')
     if (failed) throw failed.reason
-    await checkLeftovers(this)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

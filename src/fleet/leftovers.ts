@@ -1,6 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { readLedger } from '../lease/records.ts'
+import { type LeaseRecord, readLedger } from '../lease/records.ts'
 import { poll } from '../wait.ts'
 
 /** By this, whatever a suite started on a host is known as its own, however far it went away. */
@@ -20,56 +20,77 @@ export interface HostProcess {
 
 /** How long the kernel may take to end what was killed a moment ago. */
 const GRACE_MS = 1000
+/** As many as a message names, each so long. */
+const NAMED = 20
+const LINE_LENGTH = 200
 
 /**
  * Proves that a suite left nothing on a DUT: no process, no file, no lease.
  *
- * @throws InfrastructureError with the list; the processes have been killed then
+ * @throws InfrastructureError with the list; the processes have been killed then, and the files removed
  */
-export async function checkLeftovers({
-  name,
-  host,
-  dir,
-}: {
+export async function checkLeftovers(suite: {
   name: string
   host: Host
   dir: string
 }): Promise<void> {
-  const look = async () => {
-    const left = await leftovers(host, dir)
-    return left.processes.length + left.rest.length === 0 ? left : undefined
-  }
-  const clean = await poll(look, { timeoutMs: GRACE_MS, everyMs: 50 }).catch(() => undefined)
-  if (clean !== undefined) return
-  const { processes, rest } = await leftovers(host, dir)
-  if (processes.length + rest.length === 0) return
-  await killAll(host, processes)
-  const killed = processes.map(({ pid, command }) => `process ${pid}, killed now: ${command}`)
-  throw new InfrastructureError(`the suite left behind on the DUT`, {
+  const { name, host, dir } = suite
+  const left = await settled(() => leftovers(host, dir), isNothing)
+  if (isNothing(left)) return
+  const { processes, files, leases } = left
+  await killAllOf(host, dir)
+  await host.remove(dir).catch(() => {}) // it has been told of
+  const lines = [
+    ...processes.map(({ pid, command }) => `process ${pid}, killed now: ${command}`),
+    ...files.map((file) => `file ${dir}/${file}`),
+    ...leases.map(({ file, vm }) => `lease ${file} of ${vm ?? 'a test'}`),
+  ].map((line) => `\n  ${line.length > LINE_LENGTH ? `${line.slice(0, LINE_LENGTH)}…` : line}`)
+  const more = lines.length > NAMED ? `\n  and ${lines.length - NAMED} more` : ''
+  throw new InfrastructureError(`the suite left behind:${lines.slice(0, NAMED).join('')}${more}`, {
     dut: name,
-    tail: [...killed, ...rest].join('\n'),
     hint: 'end what a backend or a test starts: with onCleanup, or through dut.spawn, which does it',
   })
 }
 
-async function leftovers(
-  host: Host,
-  dir: string,
-): Promise<{ processes: HostProcess[]; rest: string[] }> {
+interface Leftovers {
+  processes: HostProcess[]
+  /** Names in the suite's folder. */
+  files: string[]
+  leases: LeaseRecord[]
+}
+
+async function leftovers(host: Host, dir: string): Promise<Leftovers> {
   const [processes, files, { leases }] = await Promise.all([
     processesOf(host, dir),
     host.listDir(dir),
     readLedger(host),
   ])
-  return {
-    processes,
-    rest: [
-      ...files.map((file) => `file ${dir}/${file}`),
-      ...leases
-        .filter(({ dir: of }) => of === dir)
-        .map(({ file, vm }) => `lease ${file}${vm ? ` of ${vm}` : ''}`),
-    ],
+  return { processes, files, leases: leases.filter((lease) => lease.dir === dir) }
+}
+
+function isNothing({ processes, files, leases }: Leftovers): boolean {
+  return processes.length + files.length + leases.length === 0
+}
+
+/** What `look` sees last: once it is good, or else when the time is over. */
+async function settled<T>(look: () => Promise<T>, good: (seen: T) => boolean): Promise<T> {
+  let seen = await look()
+  const again = async () => {
+    if (!good(seen)) seen = await look()
+    return good(seen) || undefined
   }
+  await poll(again, { timeoutMs: GRACE_MS, everyMs: 50 }).catch(() => {})
+  return seen
+}
+
+/** Again and again, since each may start another before its own end. */
+async function killAllOf(host: Host, dir: string): Promise<void> {
+  const kill = async () => {
+    const alive = await processesOf(host, dir)
+    await killAll(host, alive)
+    return alive
+  }
+  await settled(kill, (alive) => alive.length === 0)
 }
 
 // The environment is the one thing that a child cannot shake off without being told to: it keeps it

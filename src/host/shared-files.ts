@@ -17,7 +17,10 @@ const NOT_OURS = ['ENOENT', 'ELOOP', 'EACCES', 'ENXIO']
 
 /** See `Host.readShared`. */
 export async function readShared(folder: string, names: RegExp): Promise<SharedFile[]> {
-  const found = (await readdir(folder)).filter((name) => names.test(name))
+  const all = await readdir(folder).catch((cause) => {
+    throw new InfrastructureError(`${folder} cannot be read: ${firstLine(cause)}`, { cause })
+  })
+  const found = all.filter((name) => names.test(name))
   const files = await Promise.all(found.map((name) => readOne(folder, name)))
   return files.filter((file) => file !== undefined)
 }
