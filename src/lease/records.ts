@@ -2,6 +2,7 @@ import type { Host } from '../host/host.ts'
 import { lockFolder } from './folder.ts'
 import { type Holder, type Owner, thisHolder } from './holder.ts'
 import type { Holding, Need } from './needs.ts'
+import { isLease, isWish } from './record-shape.ts'
 
 /*
  * The ledger: files in the host's lock folder, one for each lease and one for each fleet that waits.
@@ -37,7 +38,7 @@ export interface WishRecord extends Record {
   /** Whose is lower comes first. */
   turn: number
   needs: readonly Need[]
-  /** What there was too little of when they looked last. */
+  /** What there was too little of since they wait: it is kept for them. */
   lacks: readonly string[]
 }
 
@@ -49,7 +50,6 @@ export interface Ledger {
 }
 
 const FILES = /^(lease|wish)@[0-9a-f]{12}$/
-const OWNER = /^owner@[0-9a-f]{12}$/
 
 export function newName(kind: 'lease' | 'wish' | 'owner'): string {
   return `${kind}@${crypto.randomUUID().replaceAll('-', '').slice(0, 12)}`
@@ -60,10 +60,10 @@ export async function readLedger(host: Host): Promise<Ledger> {
   const ledger: Ledger = { leases: [], wishes: [] }
   for (const { name, uid, text } of await host.readShared(await lockFolder(host), FILES)) {
     const record = parse(text)
-    if (record === undefined) continue
     const entry = { ...record, file: name, uid }
-    if (name.startsWith('lease')) ledger.leases.push(entry as LeaseRecord)
-    else ledger.wishes.push(entry as WishRecord)
+    if (name.startsWith('lease')) {
+      if (isLease(record)) ledger.leases.push(entry as LeaseRecord)
+    } else if (isWish(record)) ledger.wishes.push(entry as WishRecord)
   }
   ledger.leases.sort(byAge)
   ledger.wishes.sort((a, b) => a.turn - b.turn)
@@ -79,24 +79,12 @@ function byAge(a: LeaseRecord, b: LeaseRecord): number {
 /** Undefined for a file that nobody has finished yet, or that is none of ours. */
 function parse(text: string): object | undefined {
   const lines = text.split('\n').slice(0, -1)
-  if (lines.length === 0) return undefined
   try {
-    const record = Object.assign({}, ...lines.map((line) => JSON.parse(line)))
-    // Anybody can put a file here; the owner's name becomes part of a path.
-    const sound = OWNER.test(record.owner) && (isHolding(record.holding) || isList(record.needs))
-    return sound && typeof record.holder === 'object' ? record : undefined
+    // Without a prototype, so that nobody gives it one.
+    return Object.assign(Object.create(null), ...lines.map((line) => JSON.parse(line)))
   } catch {
     return undefined
   }
-}
-
-function isHolding(holding: Holding | undefined): boolean {
-  const { cpus, ports, pci, bridges, names } = holding ?? {}
-  return [cpus, ports, pci, bridges, names].every(isList) && typeof holding?.memory === 'number'
-}
-
-function isList(value: unknown): boolean {
-  return Array.isArray(value)
 }
 
 type Body<R extends Record> = Omit<R, 'file' | 'uid' | 'owner' | 'holder'>
