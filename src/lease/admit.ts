@@ -10,6 +10,7 @@ import type { Need } from './needs.ts'
 import { letGoOfOwner, takeOwner } from './owner.ts'
 import {
   addToRecord,
+  type LeaseRecord,
   type Ledger,
   readLedger,
   removeRecord,
@@ -135,24 +136,35 @@ class Applicant {
     this.#owner ??= await takeOwner(host)
     let { stock, met, ledger } = await this.#look()
     if (this.#wish === undefined) {
-      const never = neverEnough(this.#needs, stock, this.#rules)
+      const never = neverEnough(this.#needs, { stock, ledger, rules: this.#rules })
       if (never.length > 0) throw neverError(this.#needs, never)
     }
-    if ('lacks' in met && (await this.#findDead(met.lacks, ledger))) {
-      ;({ met, ledger } = await this.#look())
+    if ('lacks' in met) {
+      const { lacks } = met
+      const all = [...ledger.leases, ...ledger.wishes]
+      const inTheWay = all.filter((record) => isInTheWay(record, lacks))
+      if (await this.#findDead(inTheWay, ledger)) ({ met, ledger } = await this.#look())
     }
     if ('lacks' in met) {
       await this.#queue(met.lacks, ledger)
       return { lacking: explain(met.lacks, ledger) }
     }
     const { owner: onBehalfOf } = this.#options
-    return grant(host, met.choices, { owner: this.#owner, onBehalfOf, ledger })
+    try {
+      return await grant(host, met.choices, { owner: this.#owner, onBehalfOf, ledger })
+    } catch (error) {
+      // What only the granting finds lacking, such as ports, the dead may have.
+      if (await this.#findDead(ledger.leases, ledger)) return this.#ask()
+      throw error
+    }
   }
 
   /** What the host has, what those before us have or wait for, and what that leaves for us. */
   async #look() {
     const host = this.#host
-    const [stock, all] = await Promise.all([readStock(host, this.#needs), readLedger(host)])
+    // In this order: whose QEMU has its pages by then, it is told of after the kernel took them.
+    const all = await readLedger(host)
+    const stock = await readStock(host, this.#needs)
     const turn = this.#wish?.turn ?? Number.POSITIVE_INFINITY
     const ledger = {
       leases: all.leases.filter(({ file }) => !this.#dead.has(file)),
@@ -162,20 +174,19 @@ class Applicant {
     return { stock, ledger, met }
   }
 
-  /** Looks whether those who have or wait for the same are alive, and buries them where they are not. */
-  async #findDead(lacks: readonly Lack[], ledger: Ledger): Promise<boolean> {
-    const inTheWay = [...ledger.leases, ...ledger.wishes].filter((record) =>
-      isInTheWay(record, lacks),
-    )
-    const dead = await buryDead(this.#host, inTheWay, ledger)
+  /** Looks whether these are alive, and buries them where they are not; whether any was dead. */
+  async #findDead(records: readonly (LeaseRecord | WishRecord)[], ledger: Ledger) {
+    const dead = await buryDead(this.#host, records, ledger)
     for (const { file } of dead) this.#dead.add(file)
     return dead.length > 0
   }
 
   async #queue(lacks: readonly Lack[], { wishes }: Ledger): Promise<void> {
-    const lacking = [...new Set(lacks.map(({ resource }) => resource))]
+    // What was lacking once is kept for us: else others could take by turns what we need together.
+    const before = this.#wish?.lacks ?? []
+    const lacking = [...new Set([...before, ...lacks.map(({ resource }) => resource)])]
     if (this.#wish !== undefined) {
-      if (String(this.#wish.lacks) === String(lacking)) return
+      if (lacking.length === before.length) return
       await addToRecord(this.#host, this.#wish, { lacks: lacking })
       this.#wish.lacks = lacking
       return

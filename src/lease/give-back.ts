@@ -41,6 +41,16 @@ function isTrusted({ uid }: LeaseRecord): boolean {
   return uid === 0 || uid === process.getuid?.()
 }
 
+/** How many pages a pool has only for as long as this lease needs them. */
+export function pagesAddedFor(
+  lease: LeaseRecord,
+  { size, node }: Pick<HeldPages, 'size' | 'node'>,
+): number {
+  const { pages } = lease.holding
+  if (!lease.grew || !isTrusted(lease) || pages?.grown === undefined) return 0
+  return pages.size === size && pages.node === node ? pages.grown.to - pages.grown.from : 0
+}
+
 /**
  * The lease's own pages are free now, so nobody loses any of theirs. Of a change that was cut short,
  * growing or shrinking, what is there of it is taken back; the record says what to look for.

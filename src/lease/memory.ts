@@ -77,6 +77,12 @@ export async function touched(host: Host, pid: number): Promise<number> {
   return (kilobytes(status, 'RssAnon') + kilobytes(status, 'RssShmem')) * 1024
 }
 
+/** Bytes of huge pages that a process has touched; 0 where it cannot be seen. */
+export async function touchedPages(host: Host, pid: number): Promise<number> {
+  const status = await readText(host, `/proc/${pid}/status`).catch(() => '')
+  return kilobytes(status, 'HugetlbPages') * 1024
+}
+
 /** A line of /proc/meminfo or /proc/PID/status; 0 where there is none. */
 function kilobytes(text: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0)

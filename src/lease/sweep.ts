@@ -2,7 +2,7 @@ import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { bridgesMadeHere, removeBridge } from './bridge.ts'
 import { lockFolder } from './folder.ts'
-import { giveBack } from './give-back.ts'
+import { giveBack, mustUndo } from './give-back.ts'
 import { withLedger } from './ledger.ts'
 import {
   deadAmong,
@@ -55,7 +55,7 @@ export function sweepLeases(host: Host, { dryRun = false } = {}): Promise<Swept>
  * Gives back what the dead among these had, as far as this user may; within the ledger's turn.
  *
  * @returns the dead, also those whose records only others may remove, but none whose part of the host
- *   could not be given back: nobody else can have that
+ *   is not given back: nobody else can have that
  */
 export async function buryDead(
   host: Host,
@@ -64,7 +64,10 @@ export async function buryDead(
 ): Promise<(LeaseRecord | WishRecord)[]> {
   const dead = records.length > 0 ? await deadAmong(host, records) : []
   const failed = await bury(host, dead.filter(mine), ledger)
-  return dead.filter((record) => !failed.some(({ lease }) => lease === record))
+  return dead.filter((record) => {
+    if ('needs' in record) return true
+    return mine(record) ? !failed.some(({ lease }) => lease === record) : !mustUndo(record)
+  })
 }
 
 async function bury(

@@ -1,9 +1,10 @@
 import type { Host } from '../host/host.ts'
-import { formatDuration } from '../units.ts'
+import { formatDuration, parseSize } from '../units.ts'
 import { Budget, type Lack, resourcesOf, type Stock } from './budget.ts'
 import { readCpus } from './cores.ts'
+import { pagesAddedFor } from './give-back.ts'
 import type { Holder } from './holder.ts'
-import { readMemory, touched } from './memory.ts'
+import { readMemory, touched, touchedPages } from './memory.ts'
 import type { Choice, Need } from './needs.ts'
 import { readPages } from './pages.ts'
 import type { LeaseRecord, Ledger, WishRecord } from './records.ts'
@@ -31,18 +32,22 @@ export async function readStock(host: Host, needs: readonly Need[]): Promise<Sto
  *
  * @throws UsageError where one of them asks for what the host does not have at all
  */
-export function neverEnough(needs: readonly Need[], stock: Stock, rules: Rules): Lack[] {
+export function neverEnough(
+  needs: readonly Need[],
+  { stock, ledger, rules }: { stock: Stock; ledger: Ledger; rules: Rules },
+): Lack[] {
   const { memory, pages } = stock
+  // Pages that were added for somebody are memory again when they end.
+  let added = 0
+  const pools = pages?.pools.map((pool) => {
+    const here = sum(ledger.leases.map((lease) => pagesAddedFor(lease, pool)))
+    added += here * parseSize(pool.size)
+    return { ...pool, total: pool.total - here, free: pool.total - here }
+  })
+  const available = (memory.total + added) * rules.overcommit
   const empty: Stock = {
-    ...stock,
-    memory: { ...memory, available: memory.total * rules.overcommit },
-    ...(pages && {
-      pages: {
-        ...pages,
-        pools: pages.pools.map((pool) => ({ ...pool, free: pool.total })),
-        reserved: { '2M': 0, '1G': 0 },
-      },
-    }),
+    ...{ ...stock, memory: { ...memory, available } },
+    ...(pages && { pages: { ...pages, pools: pools ?? [], reserved: { '2M': 0, '1G': 0 } } }),
   }
   const met = new Budget(empty, rules).meet(needs)
   return 'lacks' in met ? met.lacks : []
@@ -63,16 +68,9 @@ export async function weigh(
     rules,
   )
   for (const lease of ledger.leases) {
-    const { memory, pages, pci, ...rest } = lease.holding
-    const used = lease.qemu === undefined ? 0 : await touched(host, lease.qemu)
-    budget.subtract(
-      { ...rest, pci: pci.map(({ address }) => address) },
-      {
-        memory: Math.max(0, memory - used),
-        // Once its QEMU runs, the kernel no longer counts its pages as free.
-        ...(pages && lease.qemu === undefined && { pages }),
-      },
-    )
+    const { pci, ...rest } = lease.holding
+    const untouched = await untouchedOf(host, lease)
+    budget.subtract({ ...rest, pci: pci.map(({ address }) => address) }, untouched)
   }
   const met = budget.meet(needs)
   const resources = resourcesOf(needs, stock.pages)
@@ -88,6 +86,19 @@ export async function weigh(
   return lacks.length > 0 ? { lacks } : met
 }
 
+/**
+ * The part of a lease that the host still counts as free. Where its QEMU is gone, that is all of it
+ * until the lease is, too: pages that were added for it leave only then.
+ */
+async function untouchedOf(host: Host, { holding, qemu }: LeaseRecord) {
+  const { memory, pages } = holding
+  if (qemu === undefined) return { memory, ...(pages && { pages }) }
+  const left = Math.max(0, memory - (await touched(host, qemu)))
+  if (pages === undefined) return { memory: left }
+  const used = (await touchedPages(host, qemu)) / parseSize(pages.size)
+  return { memory: left, pages: { ...pages, count: Math.max(0, pages.count - used) } }
+}
+
 /** Whether the record's end could bring what is lacking. */
 export function isInTheWay(record: LeaseRecord | WishRecord, lacks: readonly Lack[]): boolean {
   const resources = lacks.map(({ resource }) => resource)
@@ -100,6 +111,10 @@ export function isInTheWay(record: LeaseRecord | WishRecord, lacks: readonly Lac
     ...[...names, ...pci.map(({ address }) => address)].map((name) => `name ${name}`),
   ]
   return has.some((resource) => resources.includes(resource))
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0)
 }
 
 const NAMED_HOLDERS = 3
