@@ -32,6 +32,10 @@ async function clean({ dryRun = false, json }: { dryRun?: boolean; json?: true }
     process.stderr.write(`the lease of ${nameOf(lease)} was not given back: ${error.message}\n`)
     process.exitCode = 1
   }
+  for (const { folder, error } of swept.stuck) {
+    process.stderr.write(`the run folder ${folder} was not removed: ${error.message}\n`)
+    process.exitCode = 1
+  }
   const found = lines(swept)
   if (found.length === 0) return print('nothing is left of runs that are over')
   const verb = dryRun ? 'would remove' : 'removed'

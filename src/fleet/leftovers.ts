@@ -38,10 +38,13 @@ export async function checkLeftovers(suite: {
   const left = await settled(() => leftovers(host, dir), isNothing)
   if (isNothing(left)) return
   const { processes, files, leases } = left
-  await killAllOf(host, dir)
+  const alive = await endAll(host, () => processesOf(host, dir))
   await host.remove(dir).catch(() => {}) // it has been told of
   const lines = [
-    ...processes.map(({ pid, command }) => `process ${pid}, killed now: ${command}`),
+    ...processes.map(({ pid, command }) => {
+      const how = alive.some((one) => one.pid === pid) ? 'which cannot be killed' : 'killed now'
+      return `process ${pid}, ${how}: ${command}`
+    }),
     ...files.map((file) => `file ${dir}/${file}`),
     ...leases.map(({ file, vm }) => `lease ${file} of ${vm ?? 'a test'}`),
   ].map((line) => `\n  ${line.length > LINE_LENGTH ? `${line.slice(0, LINE_LENGTH)}…` : line}`)
@@ -83,16 +86,6 @@ async function settled<T>(look: () => Promise<T>, good: (seen: T) => boolean): P
   return seen
 }
 
-/** Again and again, since each may start another before its own end. */
-async function killAllOf(host: Host, dir: string): Promise<void> {
-  const kill = async () => {
-    const alive = await processesOf(host, dir)
-    await killAll(host, alive)
-    return alive
-  }
-  await settled(kill, (alive) => alive.length === 0)
-}
-
 // The environment is the one thing that a child cannot shake off without being told to: it keeps it
 // through setsid, double forks and changes of its working directory.
 const FIND = `
@@ -130,8 +123,38 @@ async function find(host: Host, expression: string): Promise<HostProcess[]> {
   })
 }
 
-/** By their ids, which were looked up a moment ago. */
-export async function killAll(host: Host, processes: readonly HostProcess[]): Promise<void> {
-  if (processes.length === 0) return
-  await host.run('sh', ['-c', 'kill -KILL "$@"', 'sh', ...processes.map(({ pid }) => String(pid))])
+/**
+ * Kills what `look` finds, until it finds nothing: each may start another before its own end. Nothing of
+ * them is left then, no lock and no memory.
+ *
+ * @returns what lives all the same, such as another user's
+ */
+export async function endAll(
+  host: Host,
+  look: () => Promise<HostProcess[]>,
+): Promise<HostProcess[]> {
+  const killed = new Map<number, HostProcess>()
+  const alive = async () => {
+    const found = await look()
+    for (const one of found) killed.set(one.pid, one)
+    const pids = found.map(({ pid }) => String(pid)) // looked up a moment ago
+    if (pids.length > 0) await host.run('sh', ['-c', 'kill -KILL "$@"', 'sh', ...pids])
+    // Found no more is one whose memory is gone; its files are closed after that.
+    const ending = await Promise.all([...killed.keys()].map((pid) => isThere(host, pid)))
+    return [...killed.values()].filter((_, i) => ending[i])
+  }
+  return settled(alive, (left) => left.length === 0)
+}
+
+/** False for a zombie, which has nothing any more, as soon as all its threads are. */
+async function isThere(host: Host, pid: number): Promise<boolean> {
+  const folder = `/proc/${pid}`
+  const [stat, threads] = await Promise.all([
+    host.readFile(`${folder}/stat`).then(
+      (bytes) => Buffer.from(bytes).toString(),
+      () => '',
+    ),
+    host.listDir(`${folder}/task`).catch(() => []),
+  ])
+  return stat !== '' && (!/^\d+ \(.*\) [ZX]/s.test(stat) || threads.length > 1)
 }

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { type Swept, sweepLeases } from '../lease/sweep.ts'
-import { type HostProcess, killAll, processesBelow } from './leftovers.ts'
+import { endAll, type HostProcess, processesBelow } from './leftovers.ts'
 import { openRunBase, RUN } from './run-base.ts'
 
 /** What was found of runs that are over. */
@@ -10,6 +11,8 @@ export interface SweptHost extends Swept {
   runs: string[]
   /** Programs that they started and that got away from them. */
   processes: HostProcess[]
+  /** Folders that could not be removed, and why; the next sweep tries again. */
+  stuck: { folder: string; error: Error }[]
 }
 
 /**
@@ -28,20 +31,40 @@ export async function sweepHost(
   try {
     const runs: string[] = []
     const processes: HostProcess[] = []
+    const stuck: SweptHost['stuck'] = []
     for (const name of await host.listDir(base)) {
       if (!RUN.test(name)) continue
       const folder = join(base, name)
-      const lock = await host.lock(join(folder, 'lock'), { wait: false })
-      if (lock === undefined) continue // somebody alive
-      const left = await processesBelow(host, folder)
-      if (!dryRun) await killAll(host, left)
-      if (!dryRun) await host.remove(folder)
-      await lock.release()
-      runs.push(folder)
-      processes.push(...left)
+      try {
+        const left = await sweepRun(host, folder, dryRun)
+        if (left === undefined) continue
+        runs.push(folder)
+        processes.push(...left)
+      } catch (error) {
+        stuck.push({ folder, error: asError(error) })
+      }
     }
-    return { ...(await sweepLeases(host, { dryRun })), runs, processes }
+    return { ...(await sweepLeases(host, { dryRun })), runs, processes, stuck }
   } finally {
     await turn.release()
+  }
+}
+
+/** What was left of a run in its folder; undefined where it is alive. */
+async function sweepRun(
+  host: Host,
+  folder: string,
+  dryRun: boolean,
+): Promise<HostProcess[] | undefined> {
+  const lock = await host.lock(join(folder, 'lock'), { wait: false })
+  if (lock === undefined) return undefined
+  try {
+    const below = () => processesBelow(host, folder)
+    const left = await below()
+    if (!dryRun) await endAll(host, below)
+    if (!dryRun) await host.remove(folder)
+    return left
+  } finally {
+    await lock.release()
   }
 }

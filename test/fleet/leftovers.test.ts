@@ -121,6 +121,21 @@ describe('a program that a suite starts and does not end', () => {
     expect(await processesOf(host, dut.dir)).toEqual([])
   })
 
+  test('is gone whole, though it takes its time: it holds no lock any more', async () => {
+    const lock = join(base, 'lock')
+    const memory = `
+      globalThis.kept = Buffer.alloc(400e6, 1)
+      require('node:net').createServer().listen('${base}/up')`
+    await writeFile(join(base, 'program.js'), memory)
+    const line = `exec 3>${lock}; flock 3; exec ${process.execPath} ${base}/program.js`
+    const fleet = await suite(async (dut) => void (await dut.exec(daemon(line))))
+    const isUp = () => stat(join(base, 'up')).catch(() => undefined)
+    await poll(isUp, { timeoutMs: 10_000 })
+    expect(await host.held([lock])).toEqual([true])
+    await expect(fleet.stop()).rejects.toThrow('killed now')
+    expect(await host.held([lock])).toEqual([false])
+  })
+
   test('of another suite is not touched, not even where its folder begins with ours', async () => {
     const beside = new Dut({ name: 'dut1', host, dir: `${dut.dir}0`, bootTimeoutMs: 1000 })
     await beside.exec(daemon(SLEEP))
