@@ -1,6 +1,6 @@
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import { InfrastructureError } from '../errors.ts'
+import { firstLine, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 
 /** st_mode of a folder with mode 700, as stat(1) shows it (inode(7)). */
@@ -14,8 +14,12 @@ export const RUN = /^[0-9a-f]{6}$/
  * @throws InfrastructureError where it is not this user's alone
  */
 export async function openRunBase(host: Host, base = runBase()): Promise<string> {
-  await host.makeDir(base, 0o700)
+  await host.makeDir(base, 0o700).catch((cause) => {
+    throw unusable(`the run folder ${base} cannot be made: ${firstLine(cause)}`, cause)
+  })
   await checkOwner(host, base)
+  const writable = (await host.fileFacts(base))?.writable
+  if (!writable) throw unusable(`the run folder ${base} cannot be written`)
   return base
 }
 
@@ -35,4 +39,9 @@ async function checkOwner(host: Host, base: string): Promise<void> {
   throw new InfrastructureError(`${base} is not a folder of this user's alone`, {
     hint: `remove it, or set VITEST_DUT_RUN_DIR to a folder of your own with mode 700`,
   })
+}
+
+function unusable(message: string, cause?: unknown): InfrastructureError {
+  const hint = 'set VITEST_DUT_RUN_DIR to a folder of your own with mode 700'
+  return new InfrastructureError(message, { hint, cause })
 }

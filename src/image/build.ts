@@ -2,6 +2,7 @@ import { InfrastructureError } from '../errors.ts'
 import type { Host, RunOptions, RunResult } from '../host/host.ts'
 import { readProgress } from './progress.ts'
 import { listOf, type Recipe } from './recipe.ts'
+import { roomHint } from './space.ts'
 
 export interface BuildOptions {
   host: Host
@@ -72,6 +73,8 @@ async function unpackPackages(options: BuildOptions): Promise<void> {
   // Unprivileged, the root is unpacked by a mapped user that need not get into a user's home.
   const root = (await host.run('id', ['-u'], { signal })).stdout.trim() === '0'
   if (root) await host.makeDir(`${folder}/tmp`)
+  // As root it mounts /proc and others in what it builds; were it killed, they would stay there.
+  const ownMounts = root && (await host.run('unshare', ['--mount', 'true'])).exitCode === 0
   const mirror = process.env.VITEST_DUT_MIRROR
   await step(
     options,
@@ -85,6 +88,8 @@ async function unpackPackages(options: BuildOptions): Promise<void> {
       ...(mirror ? [mirror] : []),
     ],
     {
+      leash: true,
+      prefix: ownMounts ? ['unshare', '--mount', '--'] : [],
       ...(root ? { env: { TMPDIR: `${folder}/tmp` } } : {}),
       onOutput: readProgress(onProgress),
     },
@@ -101,19 +106,23 @@ async function packRoot(options: BuildOptions): Promise<void> {
 }
 
 async function step(
-  { host, signal }: BuildOptions,
+  { host, folder, signal }: BuildOptions,
   file: string,
   args: string[],
-  options: RunOptions = {},
+  { prefix = [], ...options }: RunOptions & { prefix?: string[] } = {},
 ): Promise<RunResult> {
   const startedAt = performance.now()
-  const result = await host.run(file, args, { ...options, signal })
+  const [first = file, ...rest] = [...prefix, file, ...args]
+  const result = await host.run(first, rest, { ...options, signal })
   if (result.exitCode === 0) return result
+  const full = /No space left on device/i.test(result.stdout + result.stderr)
   throw new InfrastructureError(`${file} ended with ${result.exitCode} on ${host.name}`, {
     command: file,
     elapsedMs: performance.now() - startedAt,
     tail: `${result.stdout}\n${result.stderr}`,
-    hint: 'the default guest is built from the Debian archive, so the host must reach a mirror of it',
+    hint: full
+      ? roomHint(folder)
+      : 'the default guest is built from the Debian archive, so the host must reach a mirror of it',
   })
 }
 

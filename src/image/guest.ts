@@ -1,10 +1,11 @@
-import { InfrastructureError } from '../errors.ts'
+import { firstLine, InfrastructureError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'
 import { draftOf, guestFolder, guestsIn, lockFileOf, rename } from './layout.ts'
 import { type Recipe, readRecipe } from './recipe.ts'
+import { checkSpace } from './space.ts'
 import { checkTools } from './tools.ts'
 import { useGuest } from './use.ts'
 
@@ -60,7 +61,12 @@ export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
   const recipe = custom?.recipe ?? (await readRecipe())
   const parent = guestsIn(cacheDir)
   const dir = guestFolder(parent, recipe.key)
-  await host.makeDir(parent)
+  await host.makeDir(parent).catch((cause) => {
+    throw new InfrastructureError(`the cache ${parent} cannot be made: ${firstLine(cause)}`, {
+      hint: 'set VITEST_DUT_CACHE to a folder that this user can write',
+      cause,
+    })
+  })
   await useGuest(host, dir, signal)
   const found = await readGuest(host, dir)
   if (found) return found
@@ -72,6 +78,7 @@ export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
     if (made) return made
     await sweepDrafts(host, dir)
     if (!custom) await checkTools(host, signal)
+    if (!custom) await checkSpace(host, parent, signal)
     const build = custom?.build ?? buildGuest
     await buildInto(dir, build, { host, recipe, onProgress: progress, signal })
     progress('ready')

@@ -41,7 +41,9 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       if (equipped.has(vitest)) return
       equipped.add(vitest)
       vitest.config.reporters.push(new DutReporter(vitest) as never)
-      vitest.onClose(async () => (await currentRun(vitest))?.close())
+      // Where it could not be opened, Vitest has told why already.
+      const opened = () => currentRun(vitest)?.catch(() => undefined)
+      vitest.onClose(async () => (await opened())?.close())
       if (resolved.handleSignals && !vitest.config.watch) handleSignals(vitest)
     },
   }
