@@ -1,5 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { access } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,7 +43,11 @@ const mark = (name: string, text = '') => writeFileSync(name, text)
 mark('worker', String(process.pid))
 `
 
-export function makeProject(specs: Record<string, string>, { plugin = 'dut()' } = {}): Project {
+/** @param prefix what runs Vitest, with its arguments: another user, other namespaces */
+export function makeProject(
+  specs: Record<string, string>,
+  { plugin = 'dut()', prefix = [] }: { plugin?: string; prefix?: readonly string[] } = {},
+): Project {
   const dir = mkdtempSync(join(tmpdir(), 'dut-'))
   symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
   writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
@@ -62,11 +74,13 @@ export default defineConfig({
   return {
     dir,
     vitest: (...args) => {
-      const child = spawn(
-        process.execPath,
-        [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--root', dir, ...args],
-        { cwd: dir, env: environment(dir), stdio: ['ignore', 'pipe', 'pipe'] },
-      )
+      const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--root', dir, ...args]
+      const [file = '', ...rest] = [...prefix, process.execPath, ...vitest]
+      const child = spawn(file, rest, {
+        cwd: dir,
+        env: environment(dir),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
       started.push(child)
       let output = ''
       child.stdout.on('data', (data) => {
@@ -81,7 +95,10 @@ export default defineConfig({
       return { child, ended }
     },
     processes: () => processesOf(dir),
-    runFolders: () => readdirSync(join(dir, 'run')).filter((name) => name !== 'lock'),
+    runFolders: () => {
+      const base = join(dir, 'run')
+      return existsSync(base) ? readdirSync(base).filter((name) => name !== 'lock') : []
+    },
     mark: async (name) => {
       const file = join(dir, name)
       await poll(
