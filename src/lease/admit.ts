@@ -1,6 +1,7 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
+import { parseSize } from '../units.ts'
 import { poll } from '../wait.ts'
 import type { Lack } from './budget.ts'
 import { type GrantedLease, grant } from './grant.ts'
@@ -8,6 +9,7 @@ import type { Owner } from './holder.ts'
 import { withLedger } from './ledger.ts'
 import type { Need } from './needs.ts'
 import { letGoOfOwner, takeOwner } from './owner.ts'
+import { type PageSize, poolFolder } from './pages.ts'
 import {
   addToRecord,
   type LeaseRecord,
@@ -137,7 +139,7 @@ class Applicant {
     let { stock, met, ledger } = await this.#look()
     if (this.#wish === undefined) {
       const never = neverEnough(this.#needs, { stock, ledger, rules: this.#rules })
-      if (never.length > 0) throw neverError(this.#needs, never)
+      if (never.length > 0) throw neverError(this.#needs, never, this.#rules)
     }
     if ('lacks' in met) {
       const { lacks } = met
@@ -205,21 +207,38 @@ class Applicant {
   }
 }
 
-function neverError(needs: readonly Need[], lacks: readonly Lack[]): InfrastructureError {
+function neverError(
+  needs: readonly Need[],
+  lacks: readonly Lack[],
+  { grow }: Rules,
+): InfrastructureError {
   const texts = [...new Set(lacks.map(({ text }) => text))].join('; ')
   const first = lacks[0]?.resource ?? ''
-  const hint = HINTS.find(([resource]) => first.startsWith(resource))?.[1]
+  const size = /^pages (2M|1G)$/.exec(first)?.[1] as PageSize | undefined
+  const hint =
+    size !== undefined && !grow
+      ? pagesHint(needs, size)
+      : HINTS.find(([resource]) => first.startsWith(resource))?.[1]
   return new InfrastructureError(`${texts}, even with nobody else on the host`, {
     dut: needs[0]?.dut,
     hint,
   })
 }
 
+/** The line to type where there are too few pages for all of them together. */
+function pagesHint(needs: readonly Need[], size: PageSize): string {
+  const wanted = needs.flatMap(({ pages }) => (pages && (pages.size ?? size) === size ? pages : []))
+  const count = wanted.reduce((sum, { bytes }) => sum + bytes / parseSize(size), 0)
+  const [node, ...others] = new Set(wanted.map((pages) => pages.node))
+  const pool = poolFolder(size, others.length === 0 && node !== undefined ? { node } : {})
+  return (
+    'let the plugin add some, dut({ hugepages: { grow: true } }), or type, as root: ' +
+    `echo ${count} >${pool}/nr_hugepages`
+  )
+}
+
 const HINTS: readonly [string, string][] = [
-  [
-    'pages',
-    'reserve more (sysctl vm.nr_hugepages=…), or let the plugin: dut({ hugepages: { grow: true } })',
-  ],
+  ['pages', 'there is too little memory to add more pages: take fewer or smaller VMs'],
   ['memory', 'take fewer or smaller VMs, or promise more than there is: dut({ overcommit: 2 })'],
   ['cores', 'pin fewer, or leave pin out'],
   ['name', 'only one VM can have it'],

@@ -123,7 +123,8 @@ const NAMED_HOLDERS = 3
 export function explain(lacks: readonly Lack[], { leases }: Ledger): string {
   const texts = [...new Set(lacks.map(({ text }) => text))].join('; ')
   const holders = leases.filter((lease) => isInTheWay(lease, lacks))
-  if (holders.length === 0) return texts
+  const measured = lacks.some(({ resource }) => /^(pages|memory)/.test(resource))
+  if (holders.length === 0) return measured ? `${texts}; other programs have the rest` : texts
   const named = holders.slice(0, NAMED_HOLDERS).map((lease) => describeLease(lease, lacks))
   const more = holders.length - named.length
   return `${texts}; ${[...named, ...(more > 0 ? [`and ${more} more`] : [])].join(', ')}`

@@ -129,7 +129,11 @@ describe('what is not given', () => {
     const { total, free: left } = await pool()
     const holder = await admit(here.host, [pages(left)])
     const cases: [Parameters<typeof admit>[1], RegExp, RegExp][] = [
-      [[pages(total), pages(1)], /needs 1 pages of 2M on node 0, 0 free/, /vm\.nr_hugepages/],
+      [
+        [pages(total), pages(1)],
+        /needs 1 pages of 2M on node 0, 0 free/,
+        /root: echo \d+ >\S+2048kB\/nr_hugepages$/,
+      ],
       [[memory(2 ** 30)], /needs 1073741824M of memory, \d+M are available/, /overcommit/],
       [[name('a'), name('a')], /needs a/, /only one/],
       [
