@@ -87,10 +87,12 @@ async function settled<T>(look: () => Promise<T>, good: (seen: T) => boolean): P
 }
 
 // The environment is the one thing that a child cannot shake off without being told to: it keeps it
-// through setsid, double forks and changes of its working directory.
+// through setsid, double forks and changes of its working directory. (Twice: one that is just becoming
+// another program has none for a moment.)
 const FIND = `
 cd /proc || exit
-grep --null-data --files-with-matches --no-messages -e "$1" [0-9]*/environ |
+look() { grep --null-data --files-with-matches --no-messages -e "$1" [0-9]*/environ; }
+{ look "$1"; look "$1"; } | sort --unique |
 while IFS=/ read -r pid _; do
   printf '%s ' "$pid"
   tr '\\0\\n' '  ' <"$pid/cmdline" 2>/dev/null
@@ -117,9 +119,7 @@ async function find(host: Host, expression: string): Promise<HostProcess[]> {
   const { stdout } = await host.run('sh', ['-c', FIND, 'sh', expression])
   return stdout.split('\n').flatMap((line) => {
     const [, pid, command = ''] = /^(\d+) (.*)$/.exec(line) ?? []
-    return pid === undefined || command === ''
-      ? []
-      : [{ pid: Number(pid), command: command.trim() }]
+    return pid ? [{ pid: Number(pid), command: command.trim() || '(just starting)' }] : []
   })
 }
 

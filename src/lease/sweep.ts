@@ -1,6 +1,6 @@
 import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { bridgesMadeHere, removeBridge } from './bridge.ts'
+import { bridgesMadeHere } from './bridge.ts'
 import { lockFolder } from './folder.ts'
 import { giveBack, mustUndo } from './give-back.ts'
 import { withLedger } from './ledger.ts'
@@ -38,13 +38,13 @@ export function sweepLeases(host: Host, { dryRun = false } = {}): Promise<Swept>
     const wishes = dead.filter((record) => 'needs' in record)
     const alive = ledger.leases.filter((lease) => !leases.includes(lease))
     const used = new Set(alive.flatMap(({ holding }) => holding.bridges))
-    const bridges = (await bridgesMadeHere(host)).filter((bridge) => !used.has(bridge))
+    // Not any bridge that was made here: those who use another lock folder have theirs.
+    const left = new Set(leases.flatMap(({ holding }) => holding.bridges))
+    const made = left.size > 0 ? await bridgesMadeHere(host) : []
+    const bridges = made.filter((bridge) => left.has(bridge) && !used.has(bridge))
     const owners = await deadOwners(host)
     if (dryRun) return { leases, wishes, bridges, owners, failed: [] }
     const failed = await bury(host, dead, ledger)
-    if (process.getuid?.() === 0) {
-      for (const bridge of bridges) await removeBridge(host, bridge).catch(() => {}) // see giveBack
-    }
     const folder = await lockFolder(host)
     for (const owner of owners) await host.remove(`${folder}/${owner}`)
     return { leases, wishes, bridges, owners, failed }
