@@ -18,7 +18,7 @@ export function localHost(): Host {
     openPty,
     readFile: (path) => readFile(path),
     writeFile: atomicWrite,
-    makeDir: async (path, mode) => void (await mkdir(path, { recursive: true, mode })),
+    makeDir,
     fileFacts,
     findProgram,
     listDir: (path) => readdir(path).catch(orEmpty),
@@ -30,6 +30,16 @@ export function localHost(): Host {
     lock,
     held,
     portFree,
+  }
+}
+
+async function makeDir(path: string, mode?: number): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode })
+  } catch (error) {
+    // Node says so also of a file system that is read-only or full; without `recursive` it does not.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    await mkdir(path, { mode })
   }
 }
 

@@ -112,7 +112,11 @@ function unusable(path: string, cause: unknown): InfrastructureError {
 
 function writeNote(fd: number, note: string): void {
   ftruncateSync(fd)
-  writeSync(fd, note, 0)
+  try {
+    writeSync(fd, note, 0)
+  } catch {
+    ftruncateSync(fd) // the disk is full; the lock is held all the same
+  }
 }
 
 interface Ask {

@@ -32,6 +32,8 @@ export interface Project {
 
 export interface Running {
   child: ChildProcess
+  /** What it has printed so far. */
+  output(): string
   ended: Promise<{ status: number | null; signal: string | null; output: string }>
 }
 
@@ -92,7 +94,7 @@ export default defineConfig({
       const ended = new Promise<Awaited<Running['ended']>>((resolve) => {
         child.once('close', (status, signal) => resolve({ status, signal, output }))
       })
-      return { child, ended }
+      return { child, ended, output: () => output }
     },
     processes: () => processesOf(dir),
     runFolders: () => {

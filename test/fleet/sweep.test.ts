@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
@@ -193,3 +193,10 @@ test.runIf(userInfo().uid === 0)(
     expect(JSON.parse(stdout)).toEqual([['abc123'], [stuck], []])
   },
 )
+
+test('a base that cannot be made is named, with what to do', async () => {
+  await writeFile(base, '')
+  await expect(openRunFolder(host, join(base, 'below'))).rejects.toThrow(
+    /the run folder .*below cannot be made: ENOTDIR.*\n→ set VITEST_DUT_RUN_DIR to a folder of your own/,
+  )
+})
