@@ -76,14 +76,17 @@ wait`
 async function startBare(guest: Guest, accel: string): Promise<Family> {
   const dir = await mkdtemp(join(tmpdir(), 'bench-ends-'))
   const qemu = ['qemu-system-x86_64', ...rawArgs(guest, accel)]
-  const parent = spawn('sh', ['-c', BARE, String(KILLED), dir, ...qemu], {
+  const shell = ['sh', '-c', BARE, String(KILLED), dir, ...qemu]
+  const parent = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...shell], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const lines = createInterface({ input: parent.stdout })[Symbol.asyncIterator]()
   const pids: number[] = []
   while (pids.length < KILLED) pids.push(Number((await lines.next()).value))
-  const booted = async (_: number, i: number) =>
-    (await readFile(join(dir, String(i + 1)), 'utf8')).includes('dut-shell')
+  const booted = async (_: number, i: number) => {
+    const printed = await readFile(join(dir, String(i + 1)), 'utf8').catch(() => '')
+    return printed.includes('dut-shell')
+  }
   await poll(async () => (await Promise.all(pids.map(booted))).every(Boolean) || undefined, {
     timeoutMs: 120_000,
   })
