@@ -134,16 +134,18 @@ export async function endAll(
   look: () => Promise<HostProcess[]>,
 ): Promise<HostProcess[]> {
   const killed = new Map<number, HostProcess>()
-  const alive = async () => {
+  const round = async () => {
     const found = await look()
     for (const one of found) killed.set(one.pid, one)
     const pids = found.map(({ pid }) => String(pid)) // looked up a moment ago
     if (pids.length > 0) await host.run('sh', ['-c', 'kill -KILL "$@"', 'sh', ...pids])
     // Found no more is one whose memory is gone; its files are closed after that.
     const ending = await Promise.all([...killed.keys()].map((pid) => isThere(host, pid)))
-    return [...killed.values()].filter((_, i) => ending[i])
+    return { found, alive: [...killed.values()].filter((_, i) => ending[i]) }
   }
-  return settled(alive, (left) => left.length === 0)
+  const over = ({ found, alive }: Awaited<ReturnType<typeof round>>) =>
+    found.length + alive.length === 0
+  return (await settled(round, over)).alive
 }
 
 /** False for a zombie, which has nothing any more, as soon as all its threads are. */

@@ -1,6 +1,5 @@
 // A suite of another process: leases from this machine what it is told to (kind, what, and further
 // options of its DUT, the latter two as JSON), says what it has, and then does what it is told to.
-import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -8,7 +7,7 @@ import { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
 
 const [kind = '', wanted = '', options = '{}'] = process.argv.slice(2)
-const dir = await mkdtemp(join(tmpdir(), 'peer-'))
+const dir = join(tmpdir(), `peer-${crypto.randomUUID()}`) // made by whoever needs it
 const dut = new Dut({
   ...{ name: 'peer', host: localHost(), dir, bootTimeoutMs: 1000 },
   ...{ owner: { suite: 'peer.spec.ts' }, ...JSON.parse(options) },

@@ -197,7 +197,7 @@ describe('a file', () => {
   })
 
   test('that a program puts there again and again is told with the program', async () => {
-    const again = `while :; do mkdir -p ${dut.dir}/late; : >${dut.dir}/late/file; done`
+    const again = `while :; do mkdir -p ${dut.dir}/late; echo >${dut.dir}/late/file; done`
     const fleet = await suite(async (dut) => void (await dut.exec(daemon(again))))
     const pid = await daemonPid()
     const error = await fleet.stop().catch((error) => error)
