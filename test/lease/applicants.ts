@@ -3,6 +3,7 @@ import { afterEach, beforeEach } from 'vitest'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { AdmitOptions } from '../../src/lease/admit.ts'
+import { giveBack } from '../../src/lease/give-back.ts'
 import type { Holding, Need } from '../../src/lease/needs.ts'
 import { type Ledger, readLedger } from '../../src/lease/records.ts'
 import { type Swept, sweepLeases } from '../../src/lease/sweep.ts'
@@ -57,6 +58,9 @@ export function useApplicants() {
   })
   afterEach(async () => {
     await Promise.all(started.splice(0).map((process) => process.kill()))
+    // A test that failed may have left somebody whom pages were added for.
+    const ledger = await readLedger(here.host)
+    for (const lease of ledger.leases) await giveBack(here.host, lease, ledger)
   })
 
   function apply(needs: readonly Need[], { prefix, ...options }: Options = {}): Applicant {
