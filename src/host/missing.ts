@@ -12,12 +12,14 @@ export function missing(file: string): InfrastructureError {
 
 /** Debian's names, where they are not the program's. */
 const PACKAGES: Record<string, string> = {
+  df: 'coreutils',
   'dpdk-testpmd': 'dpdk-dev',
   'qemu-system-x86_64': 'qemu-system-x86',
   flock: 'util-linux',
   ip: 'iproute2',
   setpriv: 'util-linux',
   taskset: 'util-linux',
+  unshare: 'util-linux',
 }
 
 function packageOf(file: string): string {

@@ -429,7 +429,9 @@ describe('for people', () => {
     ['has none where NO_COLOR is set', ['NO_COLOR=1'], false],
   ])('a terminal %s, and sees what is under way', async (_, env, coloured) => {
     const variables = Object.entries(place.env).map(([name, value]) => `${name}=${value}`)
-    const unset = ['-u', 'NO_COLOR', '-u', 'FORCE_COLOR', '-u', 'NODE_DISABLE_COLORS']
+    const unset = ['NO_COLOR', 'FORCE_COLOR', 'NODE_DISABLE_COLORS', 'CI'].flatMap((name) => [
+      ...['-u', name],
+    ])
     const command = [...unset, 'TERM=xterm-256color', ...env, ...variables, process.execPath, MAIN]
     const pty = openPty('env', [...command, 'doctor'])
     let screen = ''

@@ -122,13 +122,17 @@ describe('guest build', () => {
   })
 
   test('tells its progress, and ends in order on a signal', { timeout: 60_000 }, async () => {
-    const bin = await makeBin(place.dir, ['sh', 'id', 'grep', 'setpriv', 'flock', 'sleep'], {
-      gcc: 'echo /usr/lib/libc.a',
-      mmdebstrap: 'echo "I: downloading packages with apt..."; exec sleep 1000',
-      ...Object.fromEntries(
-        ['sqfstar', 'dpkg-deb', 'apt-get', 'newuidmap'].map((name) => [name, 'exit 1']),
-      ),
-    })
+    const bin = await makeBin(
+      place.dir,
+      ['sh', 'id', 'grep', 'df', 'setpriv', 'flock', 'sleep', 'unshare'],
+      {
+        gcc: 'echo /usr/lib/libc.a',
+        mmdebstrap: 'echo "I: downloading packages with apt..."; exec sleep 1000',
+        ...Object.fromEntries(
+          ['sqfstar', 'dpkg-deb', 'apt-get', 'newuidmap'].map((name) => [name, 'exit 1']),
+        ),
+      },
+    )
     const { child, ended } = startCli(['guest', 'build'], { env: { ...place.env, PATH: bin } })
     onTestFinished(() => void child.kill('SIGKILL'))
     let told = ''
@@ -157,5 +161,8 @@ test('what the system refuses is told without a stack', async () => {
   await writeFile(cache(), 'not a folder')
   const { exitCode, stderr } = await guest('build')
   expect(exitCode).toBe(1)
-  expect(stderr).toBe(`ENOTDIR: not a directory, mkdir '${cache()}/guest'\n`)
+  expect(stderr).toBe(
+    `the cache ${cache()}/guest cannot be made: ENOTDIR: not a directory, mkdir '${cache()}/guest'\n` +
+      '→ set VITEST_DUT_CACHE to a folder that this user can write\n',
+  )
 })
