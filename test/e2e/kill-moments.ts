@@ -4,6 +4,7 @@ import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admit.ts'
 import { changePages, poolFolder, readPages } from '../../src/lease/pages.ts'
 import { readLedger } from '../../src/lease/records.ts'
+import { sweepLeases } from '../../src/lease/sweep.ts'
 import { poll } from '../../src/wait.ts'
 import { HEAD, type Project } from './project.ts'
 import { processesWith } from './remains.ts'
@@ -139,6 +140,7 @@ async function inLedger(what: 'leases' | 'wishes'): Promise<void> {
 async function takeAllPages() {
   const host = localHost()
   const pool = { size: '2M', node: 0 } as const
+  await sweepLeases(host) // pages that were added for those killed before are not to be counted on
   await changePages(host, pool, PAGES)
   const free = (await readPages(host)).pools.find(({ size }) => size === pool.size)?.free ?? 0
   const [lease] = await admit(host, [{ dut: 'kills', pages: { ...pool, bytes: free * 2 ** 21 } }])
