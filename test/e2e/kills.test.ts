@@ -4,9 +4,12 @@ import { expect, test, vi } from 'vitest'
 import { sweepHost } from '../../src/fleet/sweep.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll } from '../../src/wait.ts'
+import { usePagesTurn } from '../lease/pages-turn.ts'
 import { isRoot, MARKS, MOMENTS, type Moment, qemusOf, SPECS } from './kill-moments.ts'
 import { makeProject, type Project } from './project.ts'
 import { familyOf, heldIn, inventory, processesWith } from './remains.ts'
+
+usePagesTurn()
 
 const ROUNDS = 50
 /** How long what was killed may take with all that depends on it. */

@@ -9,7 +9,10 @@ import { localHost } from '../../src/host/local.ts'
 import { changePages, readPages } from '../../src/lease/pages.ts'
 import { poll } from '../../src/wait.ts'
 import { isAlive } from '../host/processes.ts'
+import { usePagesTurn } from '../lease/pages-turn.ts'
 import { HEAD, makeProject, type Project, type Running } from './project.ts'
+
+usePagesTurn()
 
 /** The lock folder is the project's own, so that all that is left in it is left by the project. */
 let locks = ''
@@ -132,7 +135,7 @@ describe.runIf(ROOT)('huge pages', () => {
     const end = await takePages()
     const waiting = project((await pool()).free + 64, `waitTimeout: '5m'`)
     const running = waiting.vitest()
-    await vi.waitFor(() => expect(running.output()).toContain('waits for the host'), 60_000)
+    await vi.waitFor(() => expect(running.output()).toContain('waits for the host'), 30_000)
     await end()
     expect(await outcome(waiting, running)).toMatchObject({ status: 0 })
   })
