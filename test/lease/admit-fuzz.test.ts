@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { readCpus } from '../../src/lease/cores.ts'
 import { readPages } from '../../src/lease/pages.ts'
+import { sweepLeases } from '../../src/lease/sweep.ts'
 import { poll } from '../../src/wait.ts'
 import { useApplicants } from './applicants.ts'
 import { usePagesTurn } from './pages-turn.ts'
 import { startProcess, type TestProcess } from './process.ts'
 
 const { change } = usePagesTurn()
-const { locks, here, files, sweep } = useApplicants()
+const { locks, here, files } = useApplicants()
 
 const PAGES = 40
 const started: TestProcess[] = []
@@ -46,11 +47,12 @@ interface Entry {
   killed?: true
 }
 
-/** What was given twice, and how full it was at most. */
+/** What was given twice; the most pages, and the most processes, that had something at once. */
 function replay(entries: readonly Entry[]) {
   const held = new Map<number, NonNullable<Entry['has']>>()
   const twice: string[] = []
   let most = 0
+  let together = 0
   const killed = new Set<number>()
   for (const { pid, has, killed: kill } of entries) {
     if (kill) killed.add(pid)
@@ -69,8 +71,9 @@ function replay(entries: readonly Entry[]) {
     const pages = [...held.values()].reduce((sum, { pages }) => sum + pages, 0)
     if (pages > PAGES) twice.push(`${pages} pages`)
     most = Math.max(most, pages)
+    together = Math.max(together, held.size)
   }
-  return { twice, most, left: [...held.keys()] }
+  return { twice, most, together, left: [...held.keys()] }
 }
 
 const seeds = (count: number) => {
@@ -91,10 +94,11 @@ test.each([
     const ends = await Promise.all(processes.map(({ exited }) => exited))
     const what = `seeds from ${mine[0]}`
     expect(ends, what).toEqual(mine.map(() => ({ code: 0, signal: null })))
-    const { twice, most, left } = replay(entries())
+    const { twice, most, together, left } = replay(entries())
     expect(twice, what).toEqual([])
     expect(left, what).toEqual([])
     expect(most, what).toBeGreaterThan(PAGES / 2)
+    expect(together, what).toBeGreaterThan(1)
     expect(entries(), what).toHaveLength(8 * 30 * 2)
     expect(await files(), what).toEqual([])
   },
@@ -128,6 +132,6 @@ test('processes that are killed at any moment take nothing with them', async () 
   const what = `seeds up to ${mine.at(-1)}`
   expect(twice, what).toEqual([])
   expect(left, what).toEqual([])
-  await sweep()
+  await sweepLeases(here.host)
   expect(await files()).toEqual([])
 }, 300_000)

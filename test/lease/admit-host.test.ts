@@ -8,12 +8,13 @@ import { readCpus } from '../../src/lease/cores.ts'
 import type { GrantedLease } from '../../src/lease/grant.ts'
 import type { Need } from '../../src/lease/needs.ts'
 import { readPages } from '../../src/lease/pages.ts'
+import { sweepLeases } from '../../src/lease/sweep.ts'
 import { AS_NOBODY, name, pages, useApplicants } from './applicants.ts'
 import { type PageUser, usePages } from './page-user.ts'
 import { usePagesTurn } from './pages-turn.ts'
 
 const { change } = usePagesTurn()
-const { locks, here, apply, untilQueued, files, sweep } = useApplicants()
+const { locks, here, apply, untilQueued, files } = useApplicants()
 
 const pool = async () => {
   const { pools } = await readPages(here.host)
@@ -103,7 +104,7 @@ describe('huge pages are promised once', () => {
       await dead.kill()
       const waiter = apply([pages(10)], { prefix: AS_NOBODY })
       expect(await waiter.waits()).toContain('needs 10 pages of 2M on node 0, 0 free')
-      await sweep()
+      await sweepLeases(here.host)
       await waiter.has()
       expect((await pool()).free).toBe(10)
     },
@@ -137,7 +138,7 @@ describe('a pool that may grow', () => {
     await first.has()
     await first.kill()
     expect((await pool()).total).toBe(before.total + 30)
-    await sweep()
+    await sweepLeases(here.host)
     expect(await pool()).toEqual(before)
     const second = apply([pages(20)], { grow: true })
     await second.has()

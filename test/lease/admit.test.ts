@@ -199,6 +199,37 @@ describe('what is not given', () => {
     expect(stopAt).toBeGreaterThan(20)
     expect(granted).toBeGreaterThan(10)
   })
+
+  test('to who stops just when it is their turn, and nothing stays of it', async () => {
+    let late = 0
+    let stopAt = 0
+    for (let stopped = true; stopped; ) {
+      const [mine] = await admit(here.host, [name('a')])
+      const stop = new AbortController()
+      setMaxListeners(0, stop.signal)
+      stopAt += 1
+      let moments = Number.NEGATIVE_INFINITY
+      const tell = () => {
+        moments += 1
+        if (moments === stopAt) stop.abort(new Error('no more'))
+      }
+      const outcome = admit(told(here.host, tell), [{ ...name('a'), ports: 1 }], {
+        signal: stop.signal,
+      }).catch((error) => error.message)
+      await untilQueued(1)
+      moments = 0
+      await mine?.release()
+      const leases = await outcome
+      stopped = stop.signal.aborted
+      if (Array.isArray(leases)) await Promise.all(leases.map((lease) => lease.release()))
+      else {
+        expect(leases).toBe('no more')
+        late += 1
+      }
+      expect(await files()).toEqual([])
+    }
+    expect(late).toBeGreaterThan(8)
+  })
 })
 
 /** The same host; `tell` is called before each thing that it is asked. */

@@ -6,7 +6,6 @@ import type { AdmitOptions } from '../../src/lease/admit.ts'
 import { giveBack } from '../../src/lease/give-back.ts'
 import type { Holding, Need } from '../../src/lease/needs.ts'
 import { type Ledger, readLedger } from '../../src/lease/records.ts'
-import { type Swept, sweepLeases } from '../../src/lease/sweep.ts'
 import { poll } from '../../src/wait.ts'
 import { useLockDir } from './lock-dir.ts'
 import { startProcess, type TestProcess } from './process.ts'
@@ -108,12 +107,5 @@ export function useApplicants() {
     return (await readdir(locks.path)).filter((file) => !/^(section|line)-/.test(file)).sort()
   }
 
-  /** Sweeps this ledger, and leaves the bridges of other tests alone: those have ledgers of their own. */
-  function sweep(options?: { dryRun: boolean }): Promise<Swept> {
-    const findProgram = async (file: string) =>
-      file === 'ip' ? undefined : here.host.findProgram(file)
-    return sweepLeases({ ...here.host, findProgram }, options)
-  }
-
-  return { locks, here, apply, untilQueued, files, sweep }
+  return { locks, here, apply, untilQueued, files }
 }

@@ -8,10 +8,11 @@ import { admit } from '../../src/lease/admit.ts'
 import { lockFolder } from '../../src/lease/folder.ts'
 import type { Need } from '../../src/lease/needs.ts'
 import { readLedger } from '../../src/lease/records.ts'
+import { sweepLeases } from '../../src/lease/sweep.ts'
 import { startQemu } from '../../src/qemu/process.ts'
 import { AS_NOBODY, name, useApplicants } from './applicants.ts'
 
-const { locks, here, apply, untilQueued, files, sweep } = useApplicants()
+const { locks, here, apply, untilQueued, files } = useApplicants()
 const isRoot = userInfo().uid === 0
 const held = async () =>
   (await readLedger(here.host)).leases.flatMap(({ holding }) => holding.names).sort()
@@ -48,7 +49,7 @@ describe('what the dead had', () => {
     const [mine] = await admit(here.host, [ports])
     expect(mine?.holding.ports).toHaveLength(3)
     await mine?.release()
-    await sweep()
+    await sweepLeases(here.host)
     expect(await files()).toEqual([])
   })
 
@@ -63,7 +64,7 @@ describe('what the dead had', () => {
     await holder.giveBack()
     expect(await timeUntil(second.has())).toBeLessThan(5000)
     await second.giveBack()
-    await sweep()
+    await sweepLeases(here.host)
     expect(await files()).toEqual([])
   })
 
@@ -78,7 +79,7 @@ describe('what the dead had', () => {
     await holder.kill()
     expect(await waiter.waits()).toContain('needs a')
     expect(await waiter.waits()).toContain('needs a')
-    expect((await sweep()).leases).toEqual([])
+    expect((await sweepLeases(here.host)).leases).toEqual([])
     program.kill()
     await program.exited
     expect(await timeUntil(waiter.has())).toBeLessThan(5000)
@@ -100,7 +101,7 @@ describe('what the dead had', () => {
     const next = apply([name('a')], { prefix: mine })
     await next.has()
     await next.giveBack()
-    await sweep()
+    await sweepLeases(here.host)
     expect(await files()).toEqual([])
   })
 })
@@ -115,7 +116,7 @@ describe('a sweep', () => {
     const before = await files()
     expect(before).toHaveLength(6)
     const none = { leases: [], wishes: [], owners: [], failed: [] }
-    expect(await sweep()).toMatchObject(none)
+    expect(await sweepLeases(here.host)).toMatchObject(none)
     expect(await files()).toEqual(before)
     await holder.giveBack()
     await waiter.has()
@@ -131,9 +132,9 @@ describe('a sweep', () => {
     await alive.has()
     await Promise.all([holder.kill(), waiter.kill()])
     const before = await files()
-    const dry = await sweep({ dryRun: true })
+    const dry = await sweepLeases(here.host, { dryRun: true })
     expect(await files()).toEqual(before)
-    const swept = await sweep()
+    const swept = await sweepLeases(here.host)
     expect(swept).toEqual(dry)
     expect(swept.leases.map(({ holding }) => holding.names[0]).sort()).toEqual(['a', 'b'])
     expect(swept.wishes.map(({ holder: { pid } }) => pid)).toEqual([waiter.process.pid])
@@ -193,11 +194,11 @@ describe('a file in the lock folder that is none of ours harms nobody', () => {
   /** Somebody has `a`, somebody else waits for it, and somebody sweeps: all of them do as always. */
   async function live(): Promise<void> {
     const first = await admit(here.host, [name('a')], { timeoutMs: 10_000 })
-    expect(await sweep({ dryRun: true })).toBeDefined()
+    expect(await sweepLeases(here.host, { dryRun: true })).toBeDefined()
     const second = admit(here.host, [name('a')], { timeoutMs: 1 })
     await expect(second).rejects.toThrow('a test needs a; it is promised to a test on dut0')
     await first[0]?.release()
-    await sweep()
+    await sweepLeases(here.host)
   }
   const left = async () => (await files()).filter((file) => !file.endsWith(ID))
 

@@ -34,17 +34,18 @@ const moment = (ms: number) => {
   return poll(() => (performance.now() >= end ? true : undefined), { everyMs: 1 })
 }
 
-/** One or two VMs' worth, never more than there is. */
+/** One or two VMs' worth: mostly little, so that several have some at once, never more than there is. */
 function fleet(): Need[] {
-  const taken = some(names as string[], 3)
+  const taken = some(names as string[], 2)
   const count = 1 + below(2)
+  const most = random() < 0.2 ? pages / count : pages / 8
   return Array.from({ length: count }, (_, i) => ({
     dut: 'dut0',
-    ...(random() < 0.8 && {
-      pages: { size: '2M', bytes: (1 + below(pages / count)) * 2 ** 21, node: 0 },
+    ...(random() < 0.6 && {
+      pages: { size: '2M', bytes: (1 + below(most)) * 2 ** 21, node: 0 },
     }),
     ...(i === 0 && random() < 0.3 && { cores: { list: [cpus[below(cpus.length)] as number] } }),
-    ...(i === 0 ? { names: taken } : { ports: below(3) }),
+    ...(i === 0 ? { names: taken } : { ports: below(3), portRange: [20_800, 20_819] }),
   }))
 }
 
@@ -67,7 +68,7 @@ async function round(id: number): Promise<void> {
       ports: holdings.flatMap(({ ports }) => ports),
     },
   })
-  await moment(below(10))
+  await moment(below(20))
   note({ id, gone: true })
   await Promise.all(leases.map((lease) => lease.release()))
 }
