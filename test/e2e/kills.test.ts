@@ -7,7 +7,7 @@ import { poll } from '../../src/wait.ts'
 import { usePagesTurn } from '../lease/pages-turn.ts'
 import { isRoot, MARKS, MOMENTS, type Moment, qemusOf, SPECS } from './kill-moments.ts'
 import { makeProject, type Project } from './project.ts'
-import { familyOf, heldIn, inventory, processesWith } from './remains.ts'
+import { familyOf, heldIn, inventory, isRunning, processesWith } from './remains.ts'
 
 usePagesTurn()
 
@@ -68,8 +68,11 @@ async function round(project: Project, moment: Moment): Promise<Killed | undefin
     const { pid } = oneOf(candidates.filter((one) => one.kind === kind))
     const killedAt = performance.now()
     if (!kill(pid)) return undefined
-    const doomed = new Set(familyOf(pid, running).map((one) => one.pid))
-    const left = () => all().filter((one) => kind === 'main' || doomed.has(one.pid))
+    const doomed = kind === 'main' ? running : familyOf(pid, running)
+    const left = () => [
+      ...doomed.filter((one) => isRunning(one.pid)),
+      ...(kind === 'main' ? all() : []), // also what was started just then
+    ]
     const empty = () => left().length === 0 || undefined
     await poll(empty, { timeoutMs: 10 * GONE_MS, everyMs: 2 }).catch(() => {})
     const goneMs = performance.now() - killedAt

@@ -28,6 +28,15 @@ export function processesWith(text: string): Seen[] {
     })
 }
 
+/**
+ * Whether a process is there and no zombie. One that is just dying has no command line and no
+ * environment any more, but may still hold locks.
+ */
+export function isRunning(pid: number): boolean {
+  const stat = textOf(`/proc/${pid}/stat`)
+  return stat !== '' && !/^\d+ \(.*\) [ZX]/s.test(stat)
+}
+
 /** A process and all that descend from it. */
 export function familyOf(pid: number, all: readonly Seen[]): Seen[] {
   const children = all.filter(({ parent }) => parent === pid)
