@@ -115,8 +115,10 @@ test('two fleets that each need more than half of the pages get through, twenty 
   await free(count)
   const log = join(locks.path, '..', 'log')
   writeFileSync(log, '')
+  // Of four VMs with 15 % each: were they given one by one, both fleets could stand at three VMs, and
+  // the rest would be too little for either.
   const start = () =>
-    startProcess('../e2e/take-turns.ts', [0.3 * count, log], { lockDir: locks.path })
+    startProcess('../e2e/take-turns.ts', [4, 0.15 * count, log], { lockDir: locks.path })
   const fleets = [start(), start()]
   try {
     expect(await Promise.all(fleets.map((fleet) => fleet.line()))).toEqual(['ready', 'ready'])
