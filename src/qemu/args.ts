@@ -10,10 +10,19 @@ export interface MachineShape {
   machine: string
   accel: 'kvm' | 'tcg'
   cpu: { model?: string; count: number; sockets?: number; cores?: number; threads?: number }
-  memory: { size: Size; shared: boolean; hugepages: false | true | '2M' | '1G'; node?: number }
+  memory: {
+    size: Size
+    shared: boolean
+    hugepages: false | true | '2M' | '1G'
+    node?: number
+    /** A file that it is: `share` writes into it, otherwise it is only where the memory begins with. */
+    file?: { path: string; share: boolean }
+  }
   boot: { kernel: string; initrd: string; append: string; root: string }
   sockets: { qmp: string; kernelLog: string; agent: string }
   devices: readonly PlacedDevice[]
+  /** Waits for a saved machine, which it then is. */
+  incoming?: boolean
   extraArgs: readonly string[]
 }
 
@@ -58,6 +67,8 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
     ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
     ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape.accel)),
+    ...slotArgs(machine),
+    ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,
   ]
 }
@@ -73,12 +84,32 @@ function accelArgs({ accel, cpu }: MachineShape): string[] {
   ]
 }
 
+/** How many devices can be plugged into a running machine. */
+export const SLOTS = 8
+
+/** Whether devices can be plugged into a machine of that type: PCI Express needs a free port for each. */
+export function hasSlots(machine: string): boolean {
+  return /^(pc-)?q35/.test(machine)
+}
+
+function slotArgs(machine: string): string[] {
+  if (!hasSlots(machine)) return []
+  return Array.from({ length: SLOTS }, (_, i) => [
+    ...['-device', `pcie-root-port,id=slot${i},chassis=${i + 1},slot=${i + 1}`],
+  ]).flat()
+}
+
 /** Guest memory gives its pages back by itself: a memfd has no name that could stay behind. */
 function memoryArgs({ memory }: MachineShape): string[] {
-  const { size, shared, hugepages, node } = memory
+  const { size, shared, hugepages, node, file } = memory
   const bytes = parseSize(size, 'memory')
   const placement = node === undefined ? '' : `,host-nodes=${node},policy=bind`
   const pages = hugepages === false ? '' : `,hugetlb=on,prealloc=on${pageSize(hugepages)}`
+  if (file) {
+    const path = `mem-path=${optionValue(file.path)},share=${file.share ? 'on' : 'off'}`
+    const backend = `memory-backend-file,id=ram,size=${bytes},${path}${placement}`
+    return ['-m', `${bytes / 2 ** 20}M`, '-object', backend]
+  }
   const backend =
     shared || hugepages !== false
       ? `memory-backend-memfd,id=ram,size=${bytes},share=on${pages}${placement}`
@@ -95,21 +126,31 @@ export function needsSharedMemory(devices: readonly Device[]): boolean {
   return devices.some((device) => device.kind === 'vhost-user')
 }
 
-function deviceArgs(placed: PlacedDevice, index: number, accel: 'kvm' | 'tcg'): string[] {
-  const { device, mac } = placed
-  if (device.kind === 'raw') return [...device.args]
+/**
+ * The option of QEMU's `-device` for a device; what it is connected to comes before it.
+ *
+ * @param index its number on the VM
+ */
+export function deviceOptionOf(
+  { device, mac }: PlacedDevice,
+  index: number,
+  accel: 'kvm' | 'tcg',
+): string {
   const id = `nic${index}`
+  if (device.kind === 'raw') throw new Error('raw arguments are no single device')
   if (device.kind === 'vfio') {
-    const options = { host: device.address, id, ...device.properties }
-    return ['-device', deviceOption('vfio-pci', options)]
+    return deviceOption('vfio-pci', { host: device.address, id, ...device.properties })
   }
-  const netdev = `net${index}`
   const made = device.kind === 'vhost-user' ? vhostProperties(device.queues, accel) : {}
-  const options = { netdev, id, mac, ...made, ...device.properties }
-  return [
-    ...backendArgs(device, placed, index),
-    ...['-device', deviceOption('virtio-net-pci', options)],
-  ]
+  const options = { netdev: `net${index}`, id, mac, ...made, ...device.properties }
+  return deviceOption('virtio-net-pci', options)
+}
+
+function deviceArgs(placed: PlacedDevice, index: number, accel: 'kvm' | 'tcg'): string[] {
+  const { device } = placed
+  if (device.kind === 'raw') return [...device.args]
+  const option = ['-device', deviceOptionOf(placed, index, accel)]
+  return device.kind === 'vfio' ? option : [...backendArgs(device, placed, index), ...option]
 }
 
 /** What the NIC of that number is connected to. */

@@ -36,6 +36,10 @@ export interface LaunchOptions {
   lease: GrantedLease
   accel: 'kvm' | 'tcg'
   kernel: { kernel: string; initrd: string; root: string; append: string }
+  /** A file that its memory is, or begins with. */
+  memoryFile?: { path: string; share: boolean }
+  /** Waits for a saved machine, and its devices are plugged later. */
+  incoming?: boolean
   /** The guest's init reports where it is. */
   onStage: (stage: string) => void
 }
@@ -52,7 +56,7 @@ const QEMU_PATIENCE_MS = 30_000
 export async function launch(
   site: VmSite,
   spec: ResolvedSpec,
-  { dir, index, lease, accel, kernel, onStage }: LaunchOptions,
+  { dir, index, lease, accel, kernel, memoryFile, incoming = false, onStage }: LaunchOptions,
 ): Promise<Machine> {
   const { host } = site.home
   const where = { vm: spec.name, dut: site.home.name }
@@ -64,8 +68,15 @@ export async function launch(
     kernelLog: await host.listen(sockets.kernelLog),
     agent: await host.listen(sockets.agent),
   }
-  const memory = { ...spec.memory, ...(pages?.bind && { node: pages.node }) }
-  const args = qemuArgs({ ...spec, memory, accel, cpu: spec.cpus, boot: kernel, sockets, devices })
+  const args = qemuArgs({
+    ...{ ...spec, accel, cpu: spec.cpus, boot: kernel, sockets, incoming },
+    memory: {
+      ...spec.memory,
+      ...(pages?.bind && { node: pages.node }),
+      ...(memoryFile && { file: memoryFile }),
+    },
+    devices: incoming ? [] : devices,
+  })
 
   const life = new Lifeline()
   const startedAt = performance.now()
