@@ -11,9 +11,19 @@ export const ToGuest = {
   pty: 6,
   data: 7,
   close: 8,
+  identify: 9,
+  clock: 10,
+  nics: 11,
 } as const
 
-export const FromGuest = { hello: 0x81, out: 0x82, err: 0x83, exit: 0x84, fail: 0x85 } as const
+export const FromGuest = {
+  hello: 0x81,
+  out: 0x82,
+  err: 0x83,
+  exit: 0x84,
+  fail: 0x85,
+  clock: 0x86,
+} as const
 
 export interface Frame {
   channel: number

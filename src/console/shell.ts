@@ -1,11 +1,12 @@
+import { randomInt } from 'node:crypto'
 import { Mutex } from 'async-mutex'
 import { GuestError } from '../errors.ts'
 import { outsideScope, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
-import { waitFor } from '../wait.ts'
+import { type WaitOptions, waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
-import { isPlainLine, shellLines } from './line.ts'
+import { isPlainLine, shellLines, shellQuote } from './line.ts'
 import { type Mark, setupLine } from './marks.ts'
 import type { Pattern } from './pattern.ts'
 import { StepRun } from './step-run.ts'
@@ -21,10 +22,17 @@ import {
 /** The keys that end a program: interrupt twice, then quit, for one that catches the first. */
 const ENDING_KEYS = ['\x03', '\x03', '\x1c']
 const KEY_PATIENCE_MS = 2000
+/** The key that takes back what was typed of a line. */
+const KILL_KEY = '\x15'
 /** How long a shell that is back may take to answer on a machine that is short of time. */
 const SYNC_PATIENCE_MS = 30_000
 
 const isPrompt = (mark: Mark) => mark.kind === 'prompt'
+
+export interface AdoptOptions extends WaitOptions {
+  /** What its machine is called now; `$HOSTNAME` is from the shell's start. */
+  hostname: string
+}
 
 /** A bash on a console, driven by commands and what they are expected to print. */
 export class Shell {
@@ -56,6 +64,19 @@ export class Shell {
   /** Resolves when the shell has announced itself and has been put under the protocol. */
   async ready({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}) {
     if (!this.#account.atPrompt) await this.#mark(isPrompt, { timeoutMs, signal })
+    this.console.skip()
+  }
+
+  /**
+   * Puts a shell under this console that waits at a prompt of another one, from which its machine was
+   * cloned. What lies half typed is taken back, lines that lie there are run first. What bash made once
+   * at its start, and clones would share, is made anew.
+   *
+   * @param hostname of the clone
+   */
+  async adopt({ hostname, timeoutMs, signal }: AdoptOptions): Promise<void> {
+    const own = `HOSTNAME=${shellQuote(hostname)} RANDOM=${randomInt(2 ** 31)}; `
+    await this.#sync(KILL_KEY + own + this.console.marks.adoptLine(), { timeoutMs, signal })
     this.console.skip()
   }
 
@@ -127,10 +148,10 @@ export class Shell {
   }
 
   /** Resolves when the shell has read everything that was typed and waits for a line. */
-  async #sync(timeoutMs?: number): Promise<void> {
+  async #sync(line = this.console.marks.probeLine(), options: WaitOptions = {}): Promise<void> {
     this.#account.probed()
     const isAnswer = (mark: Mark) => mark.kind === 'prompt' && mark.isAnswer
-    await this.#ask(this.console.marks.probeLine(), isAnswer, { timeoutMs })
+    await this.#ask(line, isAnswer, options)
   }
 
   #hear(mark: Mark): void {
@@ -146,7 +167,7 @@ export class Shell {
   }
 
   /** Types `data`; the next mark that is wanted. */
-  async #ask(data: string, wanted: (mark: Mark) => boolean, options: { timeoutMs?: number } = {}) {
+  async #ask(data: string, wanted: (mark: Mark) => boolean, options: WaitOptions = {}) {
     const mark = this.#mark(wanted, options)
     mark.catch(() => {}) // typing may fail, and then nobody looks at it
     this.console.send(data)
@@ -154,10 +175,7 @@ export class Shell {
   }
 
   /** The next mark that is wanted. */
-  async #mark(
-    wanted: (mark: Mark) => boolean,
-    options: { timeoutMs?: number; signal?: AbortSignal } = {},
-  ) {
+  async #mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}) {
     const { promise, resolve } = Promise.withResolvers<Mark>()
     const listener = (mark: Mark) => void (wanted(mark) && resolve(mark))
     this.#listeners.add(listener)
@@ -182,7 +200,7 @@ export class Shell {
           () => false,
         )
         if (!back) continue
-        await this.#sync(SYNC_PATIENCE_MS)
+        await this.#sync(undefined, { timeoutMs: SYNC_PATIENCE_MS })
         this.#heldBy = undefined
         return
       }
@@ -192,7 +210,7 @@ export class Shell {
   /** A console that was given up is of use again if its program has ended since. */
   async #takeBack(heldBy: string, { command }: Step): Promise<void> {
     if (this.#account.atPrompt || this.#account.inDoubt) {
-      await this.#sync(SYNC_PATIENCE_MS)
+      await this.#sync(undefined, { timeoutMs: SYNC_PATIENCE_MS })
       this.#heldBy = undefined
       return
     }

@@ -2,10 +2,11 @@ import type { Host } from '../host/host.ts'
 import { ensureGuest, type Guest } from '../image/guest.ts'
 import { chooseAccel } from '../qemu/accel.ts'
 import { outsideScope } from '../scope.ts'
-import type { VmHome, VmSite } from '../vm/home.ts'
+import type { TemplateStore, VmHome, VmSite } from '../vm/home.ts'
 import { suiteEnv } from './leftovers.ts'
 import type { Links } from './links.ts'
 import type { ProgressListener } from './progress.ts'
+import { openTemplateStore } from './template-store.ts'
 
 interface SiteOptions {
   host: Host
@@ -23,11 +24,17 @@ export function siteOf(
   const note = (line: string, once?: boolean) =>
     onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
   let guest: Promise<Guest> | undefined
+  let store: Promise<TemplateStore | undefined> | undefined
   return {
     home,
     dir,
     env: suiteEnv(dir),
     macByte: Math.floor(Math.random() * 256),
+    note: (line) => note(line, true),
+    templates: () => {
+      store ??= openTemplateStore(host)
+      return store
+    },
     segment: (link) => outsideScope(() => links.port(link)),
     guest: () => {
       guest ??= outsideScope(() => ensureGuest({ host, cacheDir, onProgress: note }))

@@ -24,8 +24,12 @@ export interface GrantedLease extends AsyncDisposable {
   readonly pin?: readonly number[]
   /** The program that the lease is for holds the lock of this file, shared, for as long as it lives. */
   readonly lockFile: string
-  /** Tells that this QEMU has its memory now, and holds the lease. */
-  settle(qemu: number): Promise<void>
+  /**
+   * Tells that this QEMU has its memory now, and holds the lease.
+   *
+   * @param options.isClone its memory is a file's that others have as well, but for what it changes
+   */
+  settle(qemu: number, options?: { isClone?: boolean }): Promise<void>
   /** Once the programs are gone. What was changed on the host for it is changed back. */
   release(): Promise<void>
 }
@@ -87,7 +91,8 @@ async function lease(
     holding: record.holding,
     ...(pin && { pin }),
     lockFile: await recordPath(host, record.file),
-    settle: (qemu) => addToRecord(host, record, { qemu }),
+    settle: (qemu, { isClone = false } = {}) =>
+      addToRecord(host, record, { qemu, ...(isClone && { isClone }) }),
     release,
     [Symbol.asyncDispose]: release,
   }

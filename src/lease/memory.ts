@@ -70,11 +70,12 @@ async function readLimit(host: Host, folder: string): Promise<HostMemory | undef
 
 /**
  * Bytes of ordinary memory that a process has touched and that are not swapped out; 0 where it cannot
- * be seen. Memory that it shares with others counts fully.
+ * be seen. Memory that it shares with others counts fully, or not at all where it is a clone's.
  */
-export async function touched(host: Host, pid: number): Promise<number> {
+export async function touched(host: Host, pid: number, { isClone = false } = {}): Promise<number> {
   const status = await readText(host, `/proc/${pid}/status`).catch(() => '')
-  return (kilobytes(status, 'RssAnon') + kilobytes(status, 'RssShmem')) * 1024
+  const shared = isClone ? 0 : kilobytes(status, 'RssShmem')
+  return (kilobytes(status, 'RssAnon') + shared) * 1024
 }
 
 /** Bytes of huge pages that a process has touched; 0 where it cannot be seen. */

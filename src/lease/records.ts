@@ -29,6 +29,8 @@ export interface LeaseRecord extends Record {
   holding: Holding
   /** Process id of the QEMU that holds it now; until then it is only promised. */
   qemu?: number
+  /** Of its memory, only what it has changed is its own. */
+  isClone?: boolean
   /** The pool of its huge pages has been enlarged as the holding says. */
   grew?: boolean
 }

@@ -90,10 +90,10 @@ export async function weigh(
  * The part of a lease that the host still counts as free. Where its QEMU is gone, that is all of it
  * until the lease is, too: pages that were added for it leave only then.
  */
-async function untouchedOf(host: Host, { holding, qemu }: LeaseRecord) {
+async function untouchedOf(host: Host, { holding, qemu, isClone }: LeaseRecord) {
   const { memory, pages } = holding
   if (qemu === undefined) return { memory, ...(pages && { pages }) }
-  const left = Math.max(0, memory - (await touched(host, qemu)))
+  const left = Math.max(0, memory - (await touched(host, qemu, { isClone })))
   if (pages === undefined) return { memory: left }
   const used = (await touchedPages(host, qemu)) / parseSize(pages.size)
   return { memory: left, pages: { ...pages, count: Math.max(0, pages.count - used) } }

@@ -10,10 +10,21 @@ export interface MachineShape {
   machine: string
   accel: 'kvm' | 'tcg'
   cpu: { model?: string; count: number; sockets?: number; cores?: number; threads?: number }
-  memory: { size: Size; shared: boolean; hugepages: false | true | '2M' | '1G'; node?: number }
+  memory: {
+    size: Size
+    shared: boolean
+    hugepages: false | true | '2M' | '1G'
+    node?: number
+    /** A file that it is: `share` writes into it, otherwise it is only where the memory begins with. */
+    file?: { path: string; share: boolean }
+  }
   boot: { kernel: string; initrd: string; append: string; root: string }
   sockets: { qmp: string; kernelLog: string; agent: string }
   devices: readonly PlacedDevice[]
+  /** Its NICs are connected to nothing: a machine that is to be saved. */
+  unconnected?: boolean
+  /** Waits for a saved machine, which it then is. */
+  incoming?: boolean
   extraArgs: readonly string[]
 }
 
@@ -57,7 +68,9 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
     ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
     ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
-    ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape.accel)),
+    ...slotArgs(machine),
+    ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape)),
+    ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,
   ]
 }
@@ -73,12 +86,37 @@ function accelArgs({ accel, cpu }: MachineShape): string[] {
   ]
 }
 
+/** How many devices can be plugged into a running machine. */
+export const SLOTS = 8
+
+/** Whether devices can be plugged into a machine of that type: PCI Express needs a free port for each. */
+export function hasSlots(machine: string): boolean {
+  return /^(pc-)?q35/.test(machine)
+}
+
+/** The port of a number, into which a device is plugged. */
+export function slotOf(index: number): string {
+  return `slot${index}`
+}
+
+function slotArgs(machine: string): string[] {
+  if (!hasSlots(machine)) return []
+  return Array.from({ length: SLOTS }, (_, i) => [
+    ...['-device', `pcie-root-port,id=${slotOf(i)},chassis=${i + 1},slot=${i + 1}`],
+  ]).flat()
+}
+
 /** Guest memory gives its pages back by itself: a memfd has no name that could stay behind. */
 function memoryArgs({ memory }: MachineShape): string[] {
-  const { size, shared, hugepages, node } = memory
+  const { size, shared, hugepages, node, file } = memory
   const bytes = parseSize(size, 'memory')
   const placement = node === undefined ? '' : `,host-nodes=${node},policy=bind`
   const pages = hugepages === false ? '' : `,hugetlb=on,prealloc=on${pageSize(hugepages)}`
+  if (file) {
+    const path = `mem-path=${optionValue(file.path)},share=${file.share ? 'on' : 'off'}`
+    const backend = `memory-backend-file,id=ram,size=${bytes},${path}${placement}`
+    return ['-m', `${bytes / 2 ** 20}M`, '-object', backend]
+  }
   const backend =
     shared || hugepages !== false
       ? `memory-backend-memfd,id=ram,size=${bytes},share=on${pages}${placement}`
@@ -95,21 +133,50 @@ export function needsSharedMemory(devices: readonly Device[]): boolean {
   return devices.some((device) => device.kind === 'vhost-user')
 }
 
-function deviceArgs(placed: PlacedDevice, index: number, accel: 'kvm' | 'tcg'): string[] {
-  const { device, mac } = placed
-  if (device.kind === 'raw') return [...device.args]
-  const id = `nic${index}`
+interface DeviceOptions {
+  accel: 'kvm' | 'tcg'
+  /** The port that it goes to; QEMU's choice where none is given. */
+  bus?: string
+  /** Connected to nothing. */
+  unconnected?: boolean
+}
+
+/**
+ * The option of QEMU's `-device` for a device; what it is connected to comes before it.
+ *
+ * @param index its number on the VM
+ */
+export function deviceOptionOf(
+  { device, mac }: PlacedDevice,
+  index: number,
+  { accel, bus, unconnected = false }: DeviceOptions,
+): string {
+  const port = { id: `nic${index}`, ...(bus !== undefined && { bus }) }
+  if (device.kind === 'raw') throw new Error('raw arguments are no single device')
   if (device.kind === 'vfio') {
-    const options = { host: device.address, id, ...device.properties }
-    return ['-device', deviceOption('vfio-pci', options)]
+    return deviceOption('vfio-pci', { host: device.address, ...port, ...device.properties })
   }
-  const netdev = `net${index}`
   const made = device.kind === 'vhost-user' ? vhostProperties(device.queues, accel) : {}
-  const options = { netdev, id, mac, ...made, ...device.properties }
-  return [
-    ...backendArgs(device, placed, index),
-    ...['-device', deviceOption('virtio-net-pci', options)],
-  ]
+  const options = {
+    ...{ ...(!unconnected && { netdev: `net${index}` }), ...port, mac, ...made },
+    ...device.properties,
+  }
+  return deviceOption('virtio-net-pci', options)
+}
+
+function deviceArgs(
+  placed: PlacedDevice,
+  index: number,
+  { accel, machine, unconnected }: MachineShape,
+): string[] {
+  const { device } = placed
+  if (device.kind === 'raw') return [...device.args]
+  // In a port of its own even if it is there from the start: so its address, and whether it is a
+  // virtio 1 device, are the same as when it is plugged in later.
+  const bus = hasSlots(machine) && index < SLOTS ? { bus: slotOf(index) } : {}
+  const option = ['-device', deviceOptionOf(placed, index, { accel, ...bus, unconnected })]
+  if (device.kind === 'vfio' || unconnected) return option
+  return [...backendArgs(device, placed, index), ...option]
 }
 
 /** What the NIC of that number is connected to. */

@@ -12,6 +12,37 @@ export interface QemuProcess {
   kill(): void
 }
 
+/** A saved machine that QEMU goes on from. */
+export interface StartedFrom {
+  /** Held as long as QEMU lives, so that it is known to be in use. */
+  folder: string
+  /** The file of which {@link MEMORY_COPY} becomes a copy. */
+  copy?: string
+}
+
+/** The guest's memory where it is a copy of a file: one that has no name, and so is gone with QEMU. */
+export const MEMORY_COPY = { path: '/dev/fd/5', share: true }
+
+interface StartQemuOptions {
+  dir: string
+  lockFile: string
+  /** Added to its environment. */
+  env?: Record<string, string>
+  template?: StartedFrom
+}
+
+const SCRIPT = `
+exec 2>"$0" 3<"$1" && flock --shared 3 || exit
+if [ "$2" ]; then
+  exec 4<"$2" && flock --shared 4 || exit
+fi
+if [ "$3" ]; then
+  copy=$(mktemp -- "$3.XXXXXXXX") && exec 5<>"$copy" && rm -- "$copy" || exit
+  cp --sparse=always -- "$3" /dev/fd/5 || exit
+fi
+shift 3
+exec "$@"`
+
 /**
  * Starts QEMU on a terminal, as the holder of its lease: it has the lock on `lockFile`, shared with
  * whoever started it, from before its first instruction until it is gone, whoever ends it. Its
@@ -20,16 +51,15 @@ export interface QemuProcess {
  * never parsed. flock(1) locks the shell's own descriptor, which QEMU inherits.)
  *
  * @param command the program and its arguments
- * @param env added to its environment
  */
 export function startQemu(
   host: Host,
   command: readonly string[],
-  { dir, lockFile, env }: { dir: string; lockFile: string; env?: Record<string, string> },
+  { dir, lockFile, env, template }: StartQemuOptions,
 ): QemuProcess {
   const log = `${dir}/qemu.log`
-  const script = 'exec 2>"$0" 3<"$1" || exit; shift; flock --shared 3 && exec "$@"'
-  const terminal = host.openPty('sh', ['-c', script, log, lockFile, ...command], { env })
+  const files = [log, lockFile, template?.folder ?? '', template?.copy ?? '']
+  const terminal = host.openPty('sh', ['-c', SCRIPT, ...files, ...command], { env })
   return {
     pid: terminal.pid,
     terminal,

@@ -13,6 +13,13 @@ export interface VmHome {
   spawn(command: string, options?: SpawnOptions): Promise<Program>
 }
 
+/** A folder of the DUT for saved machines. */
+export interface TemplateStore {
+  path: string
+  /** Bytes that all of them together may take. */
+  limit: number
+}
+
 /** What a VM needs to start; its suite's DUT provides it. */
 export interface VmSite {
   home: VmHome
@@ -20,6 +27,10 @@ export interface VmSite {
   dir: string
   /** Added to the environment of whatever is started, by which it is known as the suite's. */
   env: Record<string, string>
+  /** Where templates are kept on the DUT; undefined where they cannot be. */
+  templates(): Promise<TemplateStore | undefined>
+  /** Something that one should know, once in a run. */
+  note(line: string): void
   guest(): Promise<Guest>
   accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
   /** A fresh socket on the segment of a link. */

@@ -45,6 +45,11 @@ export class KernelLog {
     })
   }
 
+  /** What it said before it was saved. */
+  continueFrom(text: string): void {
+    this.#text = text + this.#text
+  }
+
   /** Everything the kernel said, as far as it is remembered (the last million characters). */
   get text(): string {
     return this.#text

@@ -4,13 +4,13 @@ import { InfrastructureError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { Lifeline } from '../lifeline.ts'
 import { type PlacedDevice, qemuArgs } from '../qemu/args.ts'
-import { type QemuProcess, startQemu } from '../qemu/process.ts'
+import { type QemuProcess, type StartedFrom, startQemu } from '../qemu/process.ts'
 import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
 import { waitFor } from '../wait.ts'
 import { awaitDeath, panicked } from './death.ts'
 import type { VmSite } from './home.ts'
 import { KernelLog } from './kernel-log.ts'
-import { placeDevices } from './place.ts'
+import { placeDevices, unconnectedDevices } from './place.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 /** A QEMU that runs, and everything that comes out of it. */
@@ -23,6 +23,8 @@ export interface Machine {
   readonly agent: Agent
   readonly life: Lifeline
   readonly devices: readonly PlacedDevice[]
+  /** Of its memory, only what it has changed is its own. */
+  readonly isClone: boolean
   /** `performance.now()` when QEMU was started. */
   readonly startedAt: number
   /** Set before it is asked to go, so that its end is not taken for a death. */
@@ -36,6 +38,14 @@ export interface LaunchOptions {
   lease: GrantedLease
   accel: 'kvm' | 'tcg'
   kernel: { kernel: string; initrd: string; root: string; append: string }
+  /** A file that its memory is, or begins with. */
+  memoryFile?: { path: string; share: boolean }
+  /** What it is a clone of. */
+  template?: StartedFrom
+  /** Its NICs are connected to nothing: it is to be saved. */
+  unconnected?: boolean
+  /** Waits for a saved machine. */
+  incoming?: boolean
   /** The guest's init reports where it is. */
   onStage: (stage: string) => void
 }
@@ -52,25 +62,45 @@ const QEMU_PATIENCE_MS = 30_000
 export async function launch(
   site: VmSite,
   spec: ResolvedSpec,
-  { dir, index, lease, accel, kernel, onStage }: LaunchOptions,
+  {
+    dir,
+    index,
+    lease,
+    accel,
+    kernel,
+    memoryFile,
+    template,
+    unconnected,
+    incoming,
+    onStage,
+  }: LaunchOptions,
 ): Promise<Machine> {
   const { host } = site.home
   const where = { vm: spec.name, dut: site.home.name }
   const sockets = { qmp: `${dir}/qmp`, kernelLog: `${dir}/klog`, agent: `${dir}/agent` }
   const { ports, pages } = lease.holding
-  const devices = await placeDevices(spec.devices, { site, index, ports })
+  const devices = unconnected
+    ? unconnectedDevices(spec.devices)
+    : await placeDevices(spec.devices, { site, index, ports })
   const listeners = {
     qmp: await host.listen(sockets.qmp),
     kernelLog: await host.listen(sockets.kernelLog),
     agent: await host.listen(sockets.agent),
   }
-  const memory = { ...spec.memory, ...(pages?.bind && { node: pages.node }) }
-  const args = qemuArgs({ ...spec, memory, accel, cpu: spec.cpus, boot: kernel, sockets, devices })
+  const args = qemuArgs({
+    ...{ ...spec, accel, cpu: spec.cpus, boot: kernel, sockets, devices },
+    ...{ unconnected, incoming },
+    memory: {
+      ...spec.memory,
+      ...(pages?.bind && { node: pages.node }),
+      ...(memoryFile && { file: memoryFile }),
+    },
+  })
 
   const life = new Lifeline()
   const startedAt = performance.now()
   const qemu = startQemu(host, [spec.qemu, ...args], {
-    ...{ dir, lockFile: lease.lockFile, env: site.env },
+    ...{ dir, lockFile: lease.lockFile, env: site.env, template },
   })
   const console = new Console(qemu.terminal, { life, ...where })
   const parts: { kernelLog?: KernelLog; machine?: Machine; shutdownReason?: string } = {}
@@ -115,6 +145,7 @@ export async function launch(
       agent,
       life,
       devices,
+      isClone: memoryFile?.share === false,
       startedAt,
       stopping: false,
     }

@@ -31,6 +31,11 @@ export function placeDevices(
   )
 }
 
+/** Devices of a machine that is to be saved: they are given what is theirs when it is restored. */
+export function unconnectedDevices(devices: readonly Device[]): PlacedDevice[] {
+  return devices.map((device) => ({ device, mac: '52:54:00:00:00:00' }))
+}
+
 /** The taps that QEMU makes, and their bridges: to be attached, and set up, once QEMU is there. */
 export function tapsOf(placed: readonly PlacedDevice[]): { tap: string; bridge?: string }[] {
   return placed.flatMap(({ device, tap }) =>

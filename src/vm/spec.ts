@@ -46,6 +46,11 @@ export interface VmSpec {
   qemu?: string
   /** Made by `vhostUser`, `link`, `userNet`, `tap`, `vfio` and `raw`. The first NIC is the guest's eth0. */
   devices?: readonly Device[]
+  /**
+   * `'auto'`: from a template where its shape allows that, `'cold'`: from its kernel on, `'template'`:
+   * an error where its shape does not allow it.
+   */
+  boot?: 'auto' | 'cold' | 'template'
   /** Further QEMU arguments. */
   extraArgs?: readonly string[]
 }
@@ -60,14 +65,26 @@ export interface ResolvedSpec {
   machine: string
   qemu: string
   devices: readonly Device[]
+  boot: 'auto' | 'cold' | 'template'
   extraArgs: readonly string[]
 }
 
 const KEYS = [
-  ...['name', 'guest', 'memory', 'cpus', 'accel', 'machine', 'qemu', 'devices', 'extraArgs'],
+  ...[
+    'name',
+    'guest',
+    'memory',
+    'cpus',
+    'accel',
+    'machine',
+    'qemu',
+    'devices',
+    'boot',
+    'extraArgs',
+  ],
 ]
 /** Keys of the contract that this version does not know how to honour. */
-const NOT_YET = ['disks', 'boot', 'login', 'agent']
+const NOT_YET = ['disks', 'login', 'agent']
 
 /** Below this the default guest's kernel and its RAM overlay do not fit. */
 const LEAST_MEMORY = '128M'
@@ -101,6 +118,12 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
       hint: `'auto', 'kvm' or 'tcg'`,
     })
   }
+  const { boot = 'auto' } = spec
+  if (!['auto', 'cold', 'template'].includes(boot)) {
+    throw new UsageError(`${name}: boot: ${JSON.stringify(boot)} is unknown`, {
+      hint: `'auto', 'cold' or 'template'`,
+    })
+  }
   if (!Array.isArray(devices) || devices.some((device) => typeof device?.kind !== 'string')) {
     throw new UsageError(`${name}: devices is not a list of devices`, {
       hint: `make them with link('lan'), vhostUser({ path }), userNet({ forward: [22] }) or raw(…)`,
@@ -113,7 +136,7 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
   }
   const memory = resolveMemory(name, spec.memory ?? '512M', devices)
   const cpus = resolveCpus(name, spec.cpus ?? 1)
-  return { name, guest, memory, cpus, accel, machine, qemu, devices, extraArgs }
+  return { name, guest, memory, cpus, accel, machine, qemu, devices, boot, extraArgs }
 }
 
 function resolveMemory(name: string, given: Size | MemorySpec, devices: readonly Device[]) {

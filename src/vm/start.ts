@@ -1,15 +1,16 @@
-import { Shell } from '../console/shell.ts'
-import { asError, DutError, GuestError } from '../errors.ts'
+import { asError, firstLine, UsageError } from '../errors.ts'
 import { attachTap, ensureBridge } from '../lease/bridge.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
-import { waitFor } from '../wait.ts'
+import { type Booted, boot } from './boot.ts'
+import { clone } from './clone.ts'
 import type { VmSite } from './home.ts'
-import { launch, type Machine } from './launch.ts'
+import type { Machine } from './launch.ts'
 import { pinVcpus } from './pin.ts'
 import { forwardsOf, tapsOf } from './place.ts'
 import type { ResolvedSpec } from './spec.ts'
+import { obtainTemplate, whyNoTemplate } from './template.ts'
 import { Vm } from './vm.ts'
 
 export interface StartOptions {
@@ -20,18 +21,20 @@ export interface StartOptions {
   /** From QEMU's start to the first answer of the guest's shell; waiting for locks is not in it. */
   bootTimeoutMs: number
   signal?: AbortSignal
-  /** Called as each stage of the boot begins: `qemu`, `kernel`, `modules`, `root`, `shell`, `ready`. */
+  /**
+   * Called as each stage begins: `qemu`, `kernel`, `modules`, `root`, `shell` of a boot, `template`,
+   * `restore`, `devices` of a clone; then `ready`.
+   */
   onStage?: (stage: string) => void
 }
 
-/** How long it may take until it is known what a QEMU died of that is gone. */
-const LAST_WORDS_MS = 1000
-
 /**
- * Boots a VM and waits until its shell and its agent answer. Nothing is left of it where that fails.
+ * Starts a VM, from a template where its spec and its shape allow that, and waits until its shell and
+ * its agent answer. Nothing is left of it where that fails.
  *
  * @throws InfrastructureError when QEMU refuses, with QEMU's own words
  * @throws GuestError when the guest does not come up in time, with its kernel's last lines
+ * @throws UsageError when it is to be a clone and cannot be one
  */
 export async function startVm(
   site: VmSite,
@@ -41,35 +44,26 @@ export async function startVm(
   const { host } = site.home
   const signal = stopSignal(given)
   const dir = `${site.dir}/${spec.name}`
-  let stage = 'qemu'
-  const reach = (next: string) => {
-    stage = next
-    onStage(next)
-  }
   try {
     const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
     signal?.throwIfAborted()
     await host.remove(dir) // of a VM of that name which died
     await host.makeDir(dir, 0o700)
     for (const device of lease.holding.pci) await bindVfio(host, device)
-    const kernel = { ...guest, append: `${guest.append} dut.hostname=${spec.name}` }
-    reach('qemu')
-    const machine = await launch(site, spec, { dir, index, lease, accel, kernel, onStage: reach })
-    if (stage === 'qemu') reach('kernel')
-    const shell = new Shell(machine.console)
-    try {
-      await equip(site, machine, lease).catch(async (error) => {
-        throw await orDeath(error, machine)
-      })
-      await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
-    } catch (error) {
-      await discard(machine)
-      throw error
+    const common = {
+      ...{ dir, index, lease, accel, guest, bootTimeoutMs, signal, onStage },
+      onLaunched: (machine: Machine) => equip(site, machine, lease),
     }
-    reach('ready')
-    const bootMs = performance.now() - machine.startedAt
-    const forwards = forwardsOf(spec.devices)
-    return new Vm({ home: site.home, dir, spec, machine, shell, bootMs, forwards, lease })
+    const cloned = await tryToClone(site, spec, common)
+    const kernel = { ...guest, append: `${guest.append} dut.hostname=${spec.name}` }
+    const { machine, shell } = cloned ?? (await boot(site, spec, { ...common, kernel }))
+    onStage('ready')
+    return new Vm({
+      ...{ home: site.home, dir, spec, machine, shell, lease },
+      bootMs: performance.now() - machine.startedAt,
+      startedBy: cloned ? 'clone' : 'cold',
+      forwards: forwardsOf(spec.devices),
+    })
   } catch (error) {
     await host.remove(dir)
     await lease.release()
@@ -77,68 +71,43 @@ export async function startVm(
   }
 }
 
+/** Undefined where the VM is to boot: its shape or its spec say so, or the template is of no use. */
+async function tryToClone(
+  site: VmSite,
+  spec: ResolvedSpec,
+  options: Parameters<typeof obtainTemplate>[2] & Omit<Parameters<typeof clone>[2], 'template'>,
+): Promise<Booted | undefined> {
+  const { name, boot } = spec
+  if (boot === 'cold') return undefined
+  const reason = whyNoTemplate(spec)
+  if (reason !== undefined && boot === 'template') {
+    throw new UsageError(`${name}: boot: 'template' cannot be: ${reason}`, {
+      hint: `leave boot out, and it boots from its kernel on`,
+    })
+  }
+  if (reason !== undefined) return undefined
+  try {
+    const template = await obtainTemplate(site, spec, options)
+    return template && (await clone(site, spec, { ...options, template }))
+  } catch (error) {
+    options.signal?.throwIfAborted()
+    site.note(`${name} boots from its kernel on: ${firstLine(asError(error))}`)
+    await site.home.host.remove(options.dir)
+    await site.home.host.makeDir(options.dir, 0o700)
+    return undefined
+  }
+}
+
 /** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */
 async function equip(
   { home: { host } }: VmSite,
-  { qemu, qmp, where, devices }: Machine,
+  { qemu, qmp, where, devices, isClone }: Machine,
   lease: GrantedLease,
 ): Promise<void> {
-  await lease.settle(qemu.pid)
+  await lease.settle(qemu.pid, { isClone })
   if (lease.pin) await pinVcpus({ host, qmp, where }, lease.pin)
   for (const { tap, bridge } of tapsOf(devices)) {
     if (bridge !== undefined) await ensureBridge(host, bridge)
     await attachTap(host, tap, bridge)
-  }
-}
-
-/** The error; or what QEMU died of, for then it is only what came of that. */
-async function orDeath(error: unknown, { qmp, life }: Machine): Promise<unknown> {
-  try {
-    await qmp.execute('query-status')
-    return error
-  } catch {
-    const timeoutMs = LAST_WORDS_MS
-    return waitFor(new Promise(() => {}), { timeoutMs, signal: life.ended }).catch(() =>
-      life.ended.aborted ? life.ended.reason : error,
-    )
-  }
-}
-
-async function discard(machine: Machine): Promise<void> {
-  machine.stopping = true
-  machine.qemu.kill()
-  await machine.qemu.exited
-}
-
-async function awaitReady(
-  { agent, life, kernelLog, console, where, startedAt }: Machine,
-  shell: Shell,
-  {
-    bootTimeoutMs,
-    signal,
-    stage,
-  }: { bootTimeoutMs: number; signal?: AbortSignal; stage(): string },
-): Promise<void> {
-  const tail = () => `${kernelLog.tail()}\n${console.tail()}`
-  try {
-    await waitFor(Promise.all([agent.hello(), shell.ready()]), {
-      timeoutMs: Math.max(1, bootTimeoutMs - (performance.now() - startedAt)),
-      signal: stopSignal(life.signal, signal),
-      onTimeout: () =>
-        new GuestError(`the guest did not come up, it got as far as "${stage()}"`, {
-          ...where,
-          elapsedMs: performance.now() - startedAt,
-          tail: tail(),
-          hint: 'a slow host needs a longer bootTimeout; else look at the kernel lines above',
-        }),
-    })
-  } catch (error) {
-    if (error instanceof DutError && error.tail !== undefined) throw error
-    if (signal?.aborted) throw error
-    throw new GuestError(`the guest did not boot (stage "${stage()}"): ${asError(error).message}`, {
-      tail: tail(),
-      elapsedMs: performance.now() - startedAt,
-      cause: error,
-    })
   }
 }

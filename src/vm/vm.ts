@@ -29,6 +29,7 @@ interface VmParts {
   machine: Machine
   shell: Shell
   bootMs: number
+  startedBy: 'cold' | 'clone'
   forwards: readonly Required<Forward>[]
   lease: GrantedLease
 }
@@ -43,8 +44,8 @@ export class Vm implements AsyncDisposable {
   readonly spec: ResolvedSpec
   /** QEMU's process on the DUT. */
   readonly pid: number
-  /** How it came to be: this version boots every VM. */
-  readonly startedBy = 'cold'
+  /** How it came to be: from its kernel on, or restored from a template. */
+  readonly startedBy: 'cold' | 'clone'
   /** Milliseconds from QEMU's start to the first answer of the guest's shell. */
   readonly bootMs: number
   /** The guest's terminal hvc0, raw: for programs that talk. */
@@ -55,13 +56,14 @@ export class Vm implements AsyncDisposable {
   #sessions = 0
 
   constructor(parts: VmParts) {
-    const { home, spec, machine, bootMs } = parts
+    const { home, spec, machine, bootMs, startedBy } = parts
     this.#parts = parts
     this.name = spec.name
     this.dut = home
     this.spec = spec
     this.pid = machine.qemu.pid
     this.bootMs = bootMs
+    this.startedBy = startedBy
     this.console = machine.console
   }
 

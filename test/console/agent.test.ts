@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { agentError } from '../../src/console/agent.ts'
-import { GuestError } from '../../src/errors.ts'
+import { GuestError, UsageError } from '../../src/errors.ts'
 import { poll } from '../../src/wait.ts'
-import { agentPeer } from './agent-peer.ts'
+import { agentPeer, type Heard } from './agent-peer.ts'
 
 describe('a sign of life', () => {
   test('is the answer with the same nonce, and says what the guest is', async () => {
@@ -74,6 +74,102 @@ describe('channels', () => {
     agent.open(() => {}).send('input', 'x'.repeat(150_000))
     await poll(() => (heard.length === 3 ? true : undefined), { timeoutMs: 5000 })
     expect(heard.map(({ text }) => text.length)).toEqual([65_536, 65_536, 18_928])
+  })
+})
+
+/** A guest whose clock is so far behind, and that takes so long for each answer. */
+async function guestWithClock({ behindMs, tripsMs }: { behindMs: number; tripsMs: number[] }) {
+  const peer = await agentPeer()
+  const steps: number[] = []
+  let clockMs = -behindMs
+  peer.onFrame(async ({ channel, type, payload }) => {
+    const tripMs = tripsMs.shift() ?? 0
+    if (type === 'clock') {
+      steps.push(Number(Buffer.from(payload).readBigInt64LE()) / 1e6)
+      clockMs += steps.at(-1) ?? 0
+    }
+    const startedAt = performance.now()
+    await poll(() => (performance.now() - startedAt >= tripMs ? true : undefined), { everyMs: 1 })
+    const answer = Buffer.alloc(8)
+    answer.writeBigInt64LE(BigInt(Math.round((Date.now() + clockMs) * 1e6)))
+    peer.say('clock', channel, answer)
+  })
+  return { ...peer, steps, errorMs: () => Math.abs(clockMs) }
+}
+
+describe('an identity', () => {
+  test('is random bytes, a machine-id and the host name, in one frame', async () => {
+    const { agent, heard } = await guestWithClock({ behindMs: 0, tripsMs: [] })
+    const seed = Buffer.from(Array.from({ length: 64 }, (_, i) => i))
+    const machineId = '0123456789abcdef0123456789abcdef'
+    await agent.identify({ hostname: 'vm7', seed, machineId })
+    expect(heard[0]?.type).toBe('identify')
+    expect(Buffer.from(heard[0]?.payload ?? '')).toEqual(
+      Buffer.concat([seed, Buffer.from(`${machineId}vm7`)]),
+    )
+  })
+
+  test('has bytes and a machine-id of its own where none are given', async () => {
+    const { agent, heard } = await guestWithClock({ behindMs: 0, tripsMs: [] })
+    for (let i = 0; i < 2; i++) await agent.identify({ hostname: 'vm7' })
+    const [a, b] = heard.filter(({ type }) => type === 'identify')
+    for (const { payload } of [a, b] as [Heard, Heard]) {
+      expect(Buffer.from(payload.slice(64)).toString()).toMatch(/^[0-9a-f]{32}vm7$/)
+    }
+    expect(a?.payload.slice(0, 64)).not.toEqual(b?.payload.slice(0, 64))
+    expect(a?.payload.slice(64)).not.toEqual(b?.payload.slice(64))
+  })
+
+  test.each([
+    ['a short seed', { seed: Buffer.alloc(63) }],
+    ['a UUID for a machine-id', { machineId: '01234567-89ab-cdef-0123-456789abcdef' }],
+  ])('with %s is refused', async (_, wrong) => {
+    const { agent, heard } = await agentPeer()
+    await expect(agent.identify({ hostname: 'vm7', ...wrong })).rejects.toBeInstanceOf(UsageError)
+    expect(heard).toEqual([])
+  })
+
+  test('that cannot be taken is the guest’s error', async () => {
+    const { agent, say, onFrame } = await agentPeer()
+    onFrame(({ channel }) => say('fail', channel, 'the host name cannot be set: reason'))
+    const identifying = agent.identify({ hostname: 'vm7' })
+    await expect(identifying).rejects.toBeInstanceOf(GuestError)
+    await expect(identifying).rejects.toThrow('the host name cannot be set: reason')
+  })
+
+  test('has a deadline', async () => {
+    const { agent } = await agentPeer()
+    await expect(agent.identify({ hostname: 'vm7' }, { timeoutMs: 20 })).rejects.toThrow(
+      'timed out',
+    )
+  })
+})
+
+describe('a clock', () => {
+  test.each([
+    ['behind', 86_400_000],
+    ['ahead', -86_400_000],
+  ])('that is a day %s is read, and set by one step', async (_, behindMs) => {
+    const { agent, steps, errorMs } = await guestWithClock({ behindMs, tripsMs: [] })
+    await agent.setClock()
+    expect(steps.filter((ms) => ms !== 0)).toEqual([steps.at(-1)])
+    expect(errorMs()).toBeLessThan(50)
+  })
+
+  test('is set by the shortest trip, also where the one after it was long', async () => {
+    const tripsMs = [300, 60, 300, 300, 300, 300]
+    const { agent, steps, errorMs } = await guestWithClock({ behindMs: 23_000, tripsMs })
+    await agent.setClock()
+    expect(steps.slice(0, -1)).toEqual([0, 0, 0, 0, 0])
+    expect(errorMs()).toBeLessThanOrEqual(100)
+  })
+
+  test('of a guest that takes its identity is set as well', async () => {
+    const { agent, heard, errorMs } = await guestWithClock({ behindMs: 23_000, tripsMs: [] })
+    await agent.identify({ hostname: 'vm7' })
+    expect(heard[0]?.type).toBe('identify')
+    expect(heard.at(-1)?.type).toBe('clock')
+    expect(errorMs()).toBeLessThan(50)
   })
 })
 

@@ -11,7 +11,10 @@ import { Lifeline } from '../../src/lifeline.ts'
 const RC = `stty -echo -opost icanon isig -ixon; unset HISTFILE; set +H; PS1= PS2=
 printf '\\036dut-shell %d\\036\\n' $$\n`
 
-/** A real bash on a real terminal, put under the protocol; gone with the test. */
+/**
+ * A real bash on a real terminal, put under the protocol; gone with the test. `open` gives a further
+ * console at the same terminal, under which it is not.
+ */
 export async function localShell({ respawn = false } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'shell-'))
   const rc = join(dir, 'rc')
@@ -26,13 +29,16 @@ export async function localShell({ respawn = false } = {}) {
     : host.openPty('bash', bash.split(' ').slice(1))
   const life = new Lifeline()
   void pty.exited.then(() => life.end(new Error('the shell is gone')))
-  const console = new Console(pty, { life, vm: 'vm0', dut: 'dut0' })
-  const shell = new Shell(console)
+  const open = () => {
+    const console = new Console(pty, { life, vm: 'vm0', dut: 'dut0' })
+    return { console, shell: new Shell(console) }
+  }
+  const { console, shell } = open()
   onTestFinished(async () => {
     pty.kill()
     await pty.exited
     await rm(dir, { recursive: true })
   })
   await shell.ready({ timeoutMs: 10_000 })
-  return { shell, console, pty, life }
+  return { shell, console, pty, life, open }
 }

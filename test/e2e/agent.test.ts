@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Agent, type Identity } from '../../src/console/agent.ts'
 import { FromGuest } from '../../src/console/frames.ts'
 import { RawGuest } from './raw-guest.ts'
 
@@ -303,6 +304,58 @@ describe('a terminal', () => {
       `for p in ${pids}; do while kill -0 $p; do sleep 0.01; done; done 2>/dev/null`,
     )
     expect(status).toBe(0)
+  })
+})
+
+describe('an identity', () => {
+  const identify = (identity: Identity) =>
+    new Agent(guest.stream, (error) => {
+      throw error
+    }).identify(identity, { timeoutMs: 25_000 })
+
+  test('changes the names, the machine-id and the clock', async () => {
+    const facts = 'hostname; cat /etc/hosts /etc/machine-id'
+    const before = await text(facts)
+    await guest.run('date -s 2001-01-01')
+    await identify({ hostname: 'vm-7.lan' })
+    const from = Date.now()
+    const clock = Number(await text('echo "${EPOCHREALTIME/./}"')) / 1000
+    expect(clock).toBeGreaterThan(from - 50)
+    expect(clock).toBeLessThan(Date.now() + 50)
+    const after = await text(facts)
+    expect(after).toMatch(
+      /^vm-7\.lan\n127\.0\.0\.1 localhost vm-7\.lan\n::1 localhost ip6-localhost\n[0-9a-f]{32}\n$/,
+    )
+    expect(after.slice(-33)).not.toBe(before.slice(-33))
+    expect((await guest.run('ping -c 1 -W 2 vm-7.lan')).status).toBe(0)
+  })
+
+  test('sets a clock that is ahead, and the machine-id that is given', async () => {
+    await guest.run('date -s 2101-01-01')
+    const machineId = '0123456789abcdef0123456789abcdef'
+    await identify({ hostname: 'vm7', machineId })
+    const from = Date.now()
+    const clock = Number(await text('echo "${EPOCHREALTIME/./}"')) / 1000
+    expect(clock).toBeGreaterThan(from - 50)
+    expect(clock).toBeLessThan(Date.now() + 50)
+    expect(await text('cat /etc/machine-id')).toBe(`${machineId}\n`)
+  })
+
+  test('is that of shells which waited, too', async () => {
+    await identify({ hostname: 'vm8' })
+    for (let i = 0; i < 3; i++) expect(await text('echo $HOSTNAME')).toBe('vm8\n')
+    expect(await text('echo "${REPLY-none} ${#REPLY[@]}"; nosuchprogram')).toMatch(
+      /^none 0\nbash: line \d+: nosuchprogram/,
+    )
+  })
+
+  test('that the kernel refuses is the guest’s error', async () => {
+    await expect(identify({ hostname: 'x'.repeat(65) })).rejects.toThrow(
+      'the host name cannot be set: Invalid argument',
+    )
+    const channel = guest.open()
+    guest.send(channel, 'identify', 'short')
+    expect((await guest.ended(channel)).fail).toContain('the identity is not whole')
   })
 })
 

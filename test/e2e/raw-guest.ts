@@ -28,15 +28,17 @@ export interface Outcome {
 export class RawGuest {
   readonly #dir: string
   readonly #qemu: Pty
-  readonly #stream: Duplex
+  /** The agent's port. */
+  readonly stream: Duplex
   readonly #heard: Frame[] = []
-  #lastChannel = 0
+  // An Agent at the same port counts from 1.
+  #lastChannel = 1_000_000
   readonly #console: () => string
 
   private constructor(dir: string, qemu: Pty, stream: Duplex, console: () => string) {
     this.#dir = dir
     this.#qemu = qemu
-    this.#stream = stream
+    this.stream = stream
     this.#console = console
     const reader = new FrameReader()
     stream.on('data', (data: Uint8Array) => this.#heard.push(...reader.push(data)))
@@ -99,7 +101,7 @@ export class RawGuest {
 
   send(channel: number, type: keyof typeof ToGuest, payload: string | Uint8Array = ''): void {
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload
-    this.#stream.write(encodeFrames(ToGuest[type], channel, bytes))
+    this.stream.write(encodeFrames(ToGuest[type], channel, bytes))
   }
 
   frames(channel: number): Frame[] {

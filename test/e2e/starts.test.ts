@@ -128,7 +128,7 @@ test('a VM has what its spec says', async ({ dut }) => {
     cpus: 2,
     devices: [link('x', { mac: '52:54:00:aa:bb:cc' })],
   })
-  expect(vm).toMatchObject({ name: 'big', state: 'running', startedBy: 'cold' })
+  expect(vm).toMatchObject({ name: 'big', state: 'running' })
   const { stdout } = await vm.exec(
     'hostname; nproc; cat /sys/class/net/eth0/address; awk "/MemTotal/{print int(\\$2/1024)}" /proc/meminfo',
   )

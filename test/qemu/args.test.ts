@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { needsSharedMemory, type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
+import {
+  hasSlots,
+  needsSharedMemory,
+  type PlacedDevice,
+  qemuArgs,
+  SLOTS,
+} from '../../src/qemu/args.ts'
 import { link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 import { optionValue } from '../../src/qemu/option-value.ts'
 import { segmentNetdevOption } from '../../src/qemu/segment.ts'
@@ -29,6 +35,36 @@ describe('a machine', () => {
     }
     expect(valuesOf('-machine')).toEqual(['q35,memory-backend=ram'])
     expect(valuesOf('-name', { name: 'a,b' })).toEqual(['a,,b'])
+  })
+
+  test('has free ports for devices, if devices can come to such a machine while it runs', () => {
+    const ports = valuesOf('-device').filter((device) => device.startsWith('pcie-root-port'))
+    expect(ports).toHaveLength(SLOTS)
+    expect(ports[7]).toBe('pcie-root-port,id=slot7,chassis=8,slot=8')
+    expect(valuesOf('-device', { machine: 'pc' }).join()).not.toContain('root-port')
+    expect(['q35', 'pc-q35-7.2', 'pc', 'microvm'].filter(hasSlots)).toEqual(['q35', 'pc-q35-7.2'])
+  })
+
+  test('that is to be saved has its NICs without what they are connected to', () => {
+    const devices = [{ device: link('lan'), mac: '52:54:00:00:00:00', segment: '/s' }]
+    const args = qemuArgs(shapeWith({ devices, unconnected: true })).join(' ')
+    expect(args).toContain('-device virtio-net-pci,id=nic0,bus=slot0,mac=52:54:00:00:00:00')
+    expect(args).not.toMatch(/netdev/)
+  })
+
+  test('that waits for a saved one begins where that ended', () => {
+    expect(valuesOf('-incoming', { incoming: true })).toEqual(['defer'])
+    expect(valuesOf('-incoming')).toEqual([])
+  })
+
+  test.each([
+    [true, 'on'],
+    [false, 'off'],
+  ])('whose memory is a file, shared %s, has it so', (share, word) => {
+    const memory = { ...shapeWith().memory, file: { path: '/m,1', share } }
+    const [backend] = valuesOf('-object', { memory })
+    expect(backend).toMatch(/^memory-backend-file,id=ram,size=\d+,mem-path=\/m,,1,share=/)
+    expect(backend).toMatch(new RegExp(`share=${word}$`))
   })
 
   test('is typed into over its standard input, and reports over our sockets', () => {
@@ -137,10 +173,10 @@ describe('devices', () => {
     expect(valuesOf('-chardev', { devices }).at(-1)).toBe('socket,id=vhost3,path=/v,,1')
     const added = valuesOf('-device', { devices, accel: 'kvm' }).slice(-4)
     expect(added).toEqual([
-      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac}`,
+      `virtio-net-pci,netdev=net0,id=nic0,bus=slot0,mac=${mac}`,
       'edu',
-      `virtio-net-pci,netdev=net2,id=nic2,mac=${mac}`,
-      `virtio-net-pci,netdev=net3,id=nic3,mac=${mac}`,
+      `virtio-net-pci,netdev=net2,id=nic2,bus=slot2,mac=${mac}`,
+      `virtio-net-pci,netdev=net3,id=nic3,bus=slot3,mac=${mac}`,
     ])
   })
 
@@ -160,8 +196,8 @@ describe('devices', () => {
       'tap,id=net0,ifname=dut0,script=no,downscript=no',
     ])
     expect(valuesOf('-device', { devices }).slice(-2)).toEqual([
-      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac},mq=off`,
-      'vfio-pci,host=0000:03:00.0,id=nic1,x-no-mmap=on,romfile=a,,b',
+      `virtio-net-pci,netdev=net0,id=nic0,bus=slot0,mac=${mac},mq=off`,
+      'vfio-pci,host=0000:03:00.0,id=nic1,bus=slot1,x-no-mmap=on,romfile=a,,b',
     ])
   })
 
@@ -172,7 +208,7 @@ describe('devices', () => {
     ['tcg', 4, ',mq=on,vectors=0'],
   ] as const)('of vhost-user under %s with %d queues have %j', (accel, queues, wanted) => {
     expect(nicOf(nic({ path: '/v', queues }), accel)).toBe(
-      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac}${wanted}`,
+      `virtio-net-pci,netdev=net0,id=nic0,bus=slot0,mac=${mac}${wanted}`,
     )
   })
 
@@ -188,7 +224,7 @@ describe('devices', () => {
   test('have the properties that were asked for, which win', () => {
     const properties = { mrg_rxbuf: false, packed: true, vectors: 3, romfile: 'a,b' }
     expect(nicOf(nic({ path: '/v', queues: 2, properties }), 'tcg')).toBe(
-      `virtio-net-pci,netdev=net0,id=nic0,mac=${mac},mq=on,vectors=3,mrg_rxbuf=off,packed=on,romfile=a,,b`,
+      `virtio-net-pci,netdev=net0,id=nic0,bus=slot0,mac=${mac},mq=on,vectors=3,mrg_rxbuf=off,packed=on,romfile=a,,b`,
     )
   })
 })

@@ -33,7 +33,8 @@ function command(name: string): string[] {
   const [netdev = ''] = valuesOf('-netdev', { devices })
   const nic = valuesOf('-device', { devices }).at(-1) ?? ''
   const bare = ['-machine', 'q35,accel=tcg', '-S', '-nodefaults', '-display', 'none']
-  return ['qemu-system-x86_64', ...bare, '-netdev', netdev, '-device', nic]
+  const port = ['-device', 'pcie-root-port,id=slot0']
+  return ['qemu-system-x86_64', ...bare, ...port, '-netdev', netdev, '-device', nic]
 }
 
 function start(name: string, wrapper: string[] = []): Pty {

@@ -14,6 +14,7 @@ describe('a spec', () => {
       machine: 'q35',
       qemu: 'qemu-system-x86_64',
       devices: [],
+      boot: 'auto',
       extraArgs: [],
     })
   })
@@ -24,6 +25,7 @@ describe('a spec', () => {
       memory: { size: '2G', hugepages: '1G', node: 1, shared: true },
       cpus: { count: 4, model: 'max', sockets: 1, cores: 2, threads: 2 },
       devices: [link('lan')],
+      boot: 'template',
       extraArgs: ['-device', 'edu'],
     }
     expect(resolveSpec(spec, 0)).toEqual({ guest: 'default', ...spec })
@@ -55,7 +57,7 @@ describe('what cannot be is refused with what to write:', () => {
     [{ extra_args: [] }, 'unknown option "extra_args"', 'did you mean "extraArgs"?'],
     [{ colour: 1 }, 'unknown option "colour"', 'known are: name, guest, memory'],
     [{ disks: [] }, 'the option "disks" is not supported by this version', ''],
-    [{ boot: 'cold' }, 'the option "boot" is not supported', ''],
+    [{ boot: 'warm' }, 'boot: "warm" is unknown', "'auto', 'cold' or 'template'"],
     [{ login: {} }, 'the option "login" is not supported', ''],
     [{ agent: true }, 'the option "agent" is not supported', ''],
     [null, 'vm0: the options are not an object', ''],

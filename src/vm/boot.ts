@@ -1,0 +1,110 @@
+import { Shell } from '../console/shell.ts'
+import { asError, DutError, GuestError } from '../errors.ts'
+import { stopSignal } from '../scope.ts'
+import { waitFor } from '../wait.ts'
+import type { VmSite } from './home.ts'
+import { type LaunchOptions, launch, type Machine } from './launch.ts'
+import type { ResolvedSpec } from './spec.ts'
+
+export interface BootOptions extends Omit<LaunchOptions, 'onStage'> {
+  /** From QEMU's start to the first answer of the guest's shell. */
+  bootTimeoutMs: number
+  signal?: AbortSignal
+  /** Called as each stage begins. */
+  onStage: (stage: string) => void
+  /** Done as soon as QEMU is up. */
+  onLaunched?: (machine: Machine) => Promise<void>
+}
+
+/** A guest whose shell and agent have answered. */
+export interface Booted {
+  machine: Machine
+  shell: Shell
+}
+
+/** How long it may take until it is known what a QEMU died of that is gone. */
+const LAST_WORDS_MS = 1000
+
+/**
+ * Boots a guest from its kernel on. Nothing is left of it where that fails.
+ *
+ * @throws GuestError when the guest does not come up in time, with its kernel's last lines
+ */
+export async function boot(
+  site: VmSite,
+  spec: ResolvedSpec,
+  { bootTimeoutMs, signal, onStage, onLaunched, ...options }: BootOptions,
+): Promise<Booted> {
+  let stage = 'qemu'
+  const reach = (next: string) => {
+    stage = next
+    onStage(next)
+  }
+  reach('qemu')
+  const machine = await launch(site, spec, { ...options, onStage: reach })
+  if (stage === 'qemu') reach('kernel')
+  const shell = new Shell(machine.console)
+  try {
+    await onLaunched?.(machine)?.catch(async (error) => {
+      throw await orDeath(error, machine)
+    })
+    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
+  } catch (error) {
+    await discard(machine)
+    throw error
+  }
+  return { machine, shell }
+}
+
+/** The error; or what QEMU died of, for then it is only what came of that. */
+export async function orDeath(error: unknown, { qmp, life }: Machine): Promise<unknown> {
+  try {
+    await qmp.execute('query-status')
+    return error
+  } catch {
+    const timeoutMs = LAST_WORDS_MS
+    return waitFor(new Promise(() => {}), { timeoutMs, signal: life.ended }).catch(() =>
+      life.ended.aborted ? life.ended.reason : error,
+    )
+  }
+}
+
+/** Ends a machine that is not to be a VM. */
+export async function discard(machine: Machine): Promise<void> {
+  machine.stopping = true
+  machine.qemu.kill()
+  await machine.qemu.exited
+}
+
+async function awaitReady(
+  { agent, life, kernelLog, console, where, startedAt }: Machine,
+  shell: Shell,
+  {
+    bootTimeoutMs,
+    signal,
+    stage,
+  }: { bootTimeoutMs: number; signal?: AbortSignal; stage(): string },
+): Promise<void> {
+  const tail = () => `${kernelLog.tail()}\n${console.tail()}`
+  try {
+    await waitFor(Promise.all([agent.hello(), shell.ready()]), {
+      timeoutMs: Math.max(1, bootTimeoutMs - (performance.now() - startedAt)),
+      signal: stopSignal(life.signal, signal),
+      onTimeout: () =>
+        new GuestError(`the guest did not come up, it got as far as "${stage()}"`, {
+          ...where,
+          elapsedMs: performance.now() - startedAt,
+          tail: tail(),
+          hint: 'a slow host needs a longer bootTimeout; else look at the kernel lines above',
+        }),
+    })
+  } catch (error) {
+    if (error instanceof DutError && error.tail !== undefined) throw error
+    if (signal?.aborted) throw error
+    throw new GuestError(`the guest did not boot (stage "${stage()}"): ${asError(error).message}`, {
+      tail: tail(),
+      elapsedMs: performance.now() - startedAt,
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,81 @@
+import { Shell } from '../console/shell.ts'
+import { GuestError } from '../errors.ts'
+import type { Guest } from '../image/guest.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import { MEMORY_COPY } from '../qemu/process.ts'
+import { waitFor } from '../wait.ts'
+import { type Booted, discard } from './boot.ts'
+import type { VmSite } from './home.ts'
+import { launch, type Machine } from './launch.ts'
+import { loadState } from './migrate.ts'
+import type { ResolvedSpec } from './spec.ts'
+import { markUsed, readTemplate, type Template } from './template-files.ts'
+
+interface CloneOptions {
+  dir: string
+  index: number
+  lease: GrantedLease
+  accel: 'kvm' | 'tcg'
+  guest: Guest
+  template: Template
+  bootTimeoutMs: number
+  signal?: AbortSignal
+  onStage: (stage: string) => void
+  onLaunched: (machine: Machine) => Promise<void>
+}
+
+/**
+ * Restores a saved machine, gives it an identity of its own and binds its NICs. Nothing is left
+ * of it where that fails.
+ */
+export async function clone(
+  site: VmSite,
+  spec: ResolvedSpec,
+  { template, guest, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
+): Promise<Booted> {
+  onStage('restore')
+  const { host } = site.home
+  const { memory, folder } = template
+  // Others write into shared memory, so it is a copy; else what the guest does not change stays shared.
+  const isCopy = memory !== undefined && spec.memory.shared
+  const machine = await launch(site, spec, {
+    ...{ ...options, kernel: guest, incoming: true, onStage: () => {} },
+    template: { folder, ...(isCopy && { copy: memory }) },
+    ...(memory && { memoryFile: isCopy ? MEMORY_COPY : { path: memory, share: false } }),
+  })
+  const shell = new Shell(machine.console)
+  const restore = async () => {
+    await restoreState(site, machine, template)
+    void markUsed(host, template).catch(() => {})
+    await onLaunched(machine)
+    await Promise.all([
+      machine.agent.identify({ hostname: spec.name }),
+      shell.adopt({ hostname: spec.name }),
+    ])
+    onStage('devices')
+    if (spec.devices.length > 0) await machine.agent.bindNics()
+  }
+  try {
+    await waitFor(restore(), {
+      timeoutMs: bootTimeoutMs,
+      signal,
+      onTimeout: (elapsedMs) =>
+        new GuestError('the clone does not answer', { ...machine.where, elapsedMs }),
+    })
+  } catch (error) {
+    await discard(machine)
+    throw error
+  }
+  return { machine, shell }
+}
+
+async function restoreState(site: VmSite, machine: Machine, template: Template): Promise<void> {
+  const { qmp, kernelLog, where } = machine
+  await loadState(machine, { path: template.state, withMemory: template.memory === undefined })
+  // Had somebody removed the memory's file meanwhile, QEMU would have made an empty one.
+  if ((await readTemplate(site.home.host, template.folder)) === undefined) {
+    throw new GuestError('its template went away', where)
+  }
+  kernelLog.continueFrom(template.kernelLog)
+  await qmp.execute('cont')
+}

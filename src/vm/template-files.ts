@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto'
+import type { Host } from '../host/host.ts'
+
+/** A booted machine that was saved, in a folder of its own. */
+export interface Template {
+  key: string
+  folder: string
+  /** The machine's memory; undefined where it is in `state`. */
+  memory?: string
+  /** QEMU's devices. */
+  state: string
+  /** What the guest's kernel said while it booted. */
+  kernelLog: string
+}
+
+/** What the machines are that a template is for, for people. */
+export interface TemplateLabel {
+  qemu: string
+  machine: string
+  accel: 'kvm' | 'tcg'
+  cpus: number
+  memory: string
+  devices: readonly string[]
+}
+
+/** A template as it lies there. */
+export interface StoredTemplate {
+  key: string
+  folder: string
+  /** Undefined where it is not whole: its maker died, or it is just being made. */
+  label?: TemplateLabel
+  /** What it takes of the disk, or of memory where that is a file. */
+  bytes: number
+  /** Milliseconds since 1970. */
+  usedAt: number
+  /** Whether VMs run that are its clones, or somebody makes it. */
+  inUse: boolean
+}
+
+/** When a file was written last, in nanoseconds' worth of milliseconds, and its bytes. */
+interface Seen {
+  size: number
+  mtimeMs: number
+}
+
+interface Facts {
+  label: TemplateLabel
+  memory?: Seen
+  state: Seen
+  /** Of the state, where it is small enough to be read each time. */
+  digest?: string
+  kernelLog: string
+}
+
+const FACTS = 'facts'
+/** Bytes up to which a state's digest is looked at. */
+const SMALL = 8 << 20
+
+/** The template in a folder, if it is whole and as it was made. */
+export async function readTemplate(host: Host, folder: string): Promise<Template | undefined> {
+  const [memory, state] = [`${folder}/memory`, `${folder}/state`]
+  try {
+    const facts = await readFacts(host, folder)
+    // Memory is too large to be read each time; who changes it changes its times as well.
+    if (facts.memory && !isSame(facts.memory, await host.fileFacts(memory))) return undefined
+    if (!isSame(facts.state, await host.fileFacts(state))) return undefined
+    if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
+      return undefined
+    }
+    const key = folder.slice(folder.lastIndexOf('/') + 1)
+    const { kernelLog } = facts
+    return { key, folder, state, kernelLog, ...(facts.memory && { memory }) }
+  } catch {
+    return undefined // none, or half of one
+  }
+}
+
+/** Makes a folder with memory and state into a template; those files are not to be changed any more. */
+export async function sealTemplate(
+  host: Host,
+  folder: string,
+  { label, kernelLog }: { label: TemplateLabel; kernelLog: string },
+): Promise<void> {
+  const [memory, state] = [`${folder}/memory`, `${folder}/state`]
+  const hasMemory = (await host.fileFacts(memory)) !== undefined
+  await host.run('chmod', ['0400', '--', state, ...(hasMemory ? [memory] : [])])
+  const seen = await see(host, state)
+  const facts: Facts = {
+    label,
+    state: seen,
+    kernelLog,
+    ...(hasMemory && { memory: await see(host, memory) }),
+    ...(seen.size <= SMALL && { digest: digest(await host.readFile(state)) }),
+  }
+  await host.writeFile(`${folder}/${FACTS}`, JSON.stringify(facts))
+}
+
+/** Keeps a template from being the next that is dropped. */
+export async function markUsed(host: Host, { folder }: Template): Promise<void> {
+  await host.run('touch', ['--no-create', '--', `${folder}/${FACTS}`])
+}
+
+/** Whatever is in a folder of templates, most recently used first. */
+export async function listTemplates(host: Host, path: string): Promise<StoredTemplate[]> {
+  const names = (await host.listDir(path)).filter((name) => /^[0-9a-f]{16}(\.draft)?$/.test(name))
+  const folders = names.map((name) => `${path}/${name}`)
+  const held = await host.held(folders)
+  const all = await Promise.all(
+    folders.map(async (folder, i): Promise<StoredTemplate> => {
+      const whole = await readFacts(host, folder).catch(() => undefined)
+      const touched = await host.fileFacts(whole ? `${folder}/${FACTS}` : folder)
+      const name = names[i] as string
+      return {
+        ...{ key: name, folder, bytes: await bytesOf(host, folder), inUse: held[i] === true },
+        ...(whole && { label: whole.label }),
+        usedAt: touched?.mtimeMs ?? 0,
+      }
+    }),
+  )
+  return all.sort((a, b) => b.usedAt - a.usedAt)
+}
+
+/** Drops those used longest ago until the rest fits, but none that is in use and not `keep`. */
+export async function dropOldTemplates(
+  host: Host,
+  path: string,
+  { limit, keep }: { limit: number; keep?: string },
+): Promise<StoredTemplate[]> {
+  const all = await listTemplates(host, path)
+  let total = all.reduce((sum, { bytes }) => sum + bytes, 0)
+  const dropped: StoredTemplate[] = []
+  for (const template of all.toReversed()) {
+    if (total <= limit) break
+    if (template.inUse || template.key === keep) continue
+    await dropTemplate(host, template.folder)
+    total -= template.bytes
+    dropped.push(template)
+  }
+  return dropped
+}
+
+/** Nobody finds half of it: what has another name is no template. */
+export async function dropTemplate(host: Host, folder: string): Promise<void> {
+  const gone = `${folder}.${crypto.randomUUID().slice(0, 8)}`
+  const { exitCode } = await host.run('mv', ['-T', '--', folder, gone])
+  await host.remove(exitCode === 0 ? gone : folder)
+}
+
+async function readFacts(host: Host, folder: string): Promise<Facts> {
+  return JSON.parse(Buffer.from(await host.readFile(`${folder}/${FACTS}`)).toString())
+}
+
+async function see(host: Host, path: string): Promise<Seen> {
+  const { size, mtimeMs } = (await host.fileFacts(path)) ?? { size: 0, mtimeMs: 0 }
+  return { size, mtimeMs }
+}
+
+function isSame(made: Seen, now: Seen | undefined): boolean {
+  return now !== undefined && now.size === made.size && now.mtimeMs === made.mtimeMs
+}
+
+function digest(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+async function bytesOf(host: Host, folder: string): Promise<number> {
+  const { stdout } = await host.run('du', ['--summarize', '--block-size=1', '--', folder])
+  return Number.parseInt(stdout, 10) || 0
+}

@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto'
+import { exec } from '../console/exec.ts'
+import type { Host } from '../host/host.ts'
+import type { Guest } from '../image/guest.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import { section } from '../lease/section.ts'
+import { hasSlots, qemuArgs, SLOTS } from '../qemu/args.ts'
+import { outsideScope } from '../scope.ts'
+import { boot, discard } from './boot.ts'
+import type { TemplateStore, VmSite } from './home.ts'
+import { saveState } from './migrate.ts'
+import { unconnectedDevices } from './place.ts'
+import { becomeQuiet } from './quiet.ts'
+import type { ResolvedSpec } from './spec.ts'
+import {
+  dropOldTemplates,
+  dropTemplate,
+  readTemplate,
+  sealTemplate,
+  type Template,
+  type TemplateLabel,
+} from './template-files.ts'
+
+/** Of another layout are other templates. */
+const LAYOUT = 4
+
+/** Why a VM of this shape cannot be a clone; undefined where it can. */
+export function whyNoTemplate({ machine, devices, extraArgs }: ResolvedSpec): string | undefined {
+  if (!hasSlots(machine)) return `a machine of type ${machine} has no ports for its devices`
+  if (extraArgs.length > 0) return 'it has extraArgs'
+  if (devices.length > SLOTS) return `it has more than ${SLOTS} devices`
+  const fixed = devices.find(({ kind }) => kind === 'raw' || kind === 'vfio')
+  if (fixed) return `a ${fixed.kind} device cannot be saved`
+  const wide = devices.some((device) => device.kind === 'vhost-user' && (device.queues ?? 1) > 1)
+  return wide ? 'a NIC with several queues cannot be saved' : undefined
+}
+
+interface ObtainOptions {
+  dir: string
+  index: number
+  lease: GrantedLease
+  accel: 'kvm' | 'tcg'
+  guest: Guest
+  bootTimeoutMs: number
+  signal?: AbortSignal
+  onStage: (stage: string) => void
+}
+
+/**
+ * The template of a VM's shape, made first where there is none that is whole. One process of the host
+ * makes it while the others wait for it.
+ *
+ * @returns undefined where the DUT has no place for templates
+ * @throws what a boot throws
+ */
+export async function obtainTemplate(
+  site: VmSite,
+  spec: ResolvedSpec,
+  options: ObtainOptions,
+): Promise<Template | undefined> {
+  const { host } = site.home
+  const store = await site.templates()
+  if (store === undefined) return undefined
+  const key = await templateKey(host, spec, options)
+  const folder = `${store.path}/${key}`
+  const found = await readTemplate(host, folder)
+  if (found) return found
+  const { signal, onStage } = options
+  onStage('template')
+  const make = async () => {
+    const made = await readTemplate(host, folder)
+    if (made) return made
+    await dropTemplate(host, folder)
+    await makeTemplate(site, spec, { ...options, store, folder, key })
+    return readTemplate(host, folder)
+  }
+  return outsideScope(() => section(host, `template ${key}`, make, { signal }))
+}
+
+/**
+ * All that shapes the saved machine. What its devices are connected to has no part in it, nor whether
+ * others can map its memory.
+ */
+async function templateKey(
+  host: Host,
+  spec: ResolvedSpec,
+  { accel, guest }: ObtainOptions,
+): Promise<string> {
+  const path = (await host.findProgram(spec.qemu)) ?? spec.qemu
+  const [binary, cpuinfo] = await Promise.all([
+    host.fileFacts(path),
+    accel === 'kvm' ? host.readFile('/proc/cpuinfo') : undefined,
+  ])
+  // KVM gives the guest the host's own CPU.
+  const cpu = cpuinfo && /^flags.*$/m.exec(Buffer.from(cpuinfo).toString())?.[0]
+  const args = qemuArgs({
+    ...{ ...spec, name: '', accel, cpu: spec.cpus, boot: guest, unconnected: true },
+    devices: unconnectedDevices(spec.devices),
+    memory: { size: spec.memory.size, shared: false, hugepages: false },
+    sockets: { qmp: '', kernelLog: '', agent: '' },
+  })
+  const parts = isInState(spec) ? 'one file' : 'memory apart'
+  const shape = [LAYOUT, path, binary?.size, binary?.mtimeMs, guest.key, cpu, args, parts]
+  return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)
+}
+
+/** Huge pages cannot be mapped from a file of ordinary ones: they are loaded. */
+function isInState({ memory }: ResolvedSpec): boolean {
+  return memory.hugepages !== false
+}
+
+interface MakeOptions extends ObtainOptions {
+  store: TemplateStore
+  folder: string
+  key: string
+}
+
+/** Boots a machine of the VM's shape in its place, with what it was promised, and saves it. */
+async function makeTemplate(
+  site: VmSite,
+  spec: ResolvedSpec,
+  { store, folder, key, ...options }: MakeOptions,
+): Promise<void> {
+  const { host } = site.home
+  const { guest, dir } = options
+  const draft = `${folder}.draft`
+  await host.remove(draft) // of one who died over it: nobody else is here now
+  await host.makeDir(draft, 0o700)
+  try {
+    const withMemory = isInState(spec)
+    const { machine } = await boot(site, spec, {
+      ...{ ...options, unconnected: true, template: { folder: draft } },
+      kernel: { ...guest, append: `${guest.append} dut.hostname=template` },
+      ...(!withMemory && { memoryFile: { path: `${draft}/memory`, share: true } }),
+    })
+    try {
+      if (spec.devices.length > 0) await exec(machine, UNBIND_NICS, { check: true })
+      await becomeQuiet(host, machine)
+      await saveState(machine, { path: `${draft}/state`, withMemory })
+    } finally {
+      await discard(machine)
+    }
+    const { kernelLog } = machine
+    await sealTemplate(host, draft, { label: labelOf(spec, options), kernelLog: kernelLog.text })
+    await host.run('mv', ['-T', '--', draft, folder])
+    await dropOldTemplates(host, store.path, { limit: store.limit, keep: key })
+  } catch (error) {
+    await host.remove(draft)
+    throw error
+  } finally {
+    await host.remove(dir)
+    await host.makeDir(dir, 0o700)
+  }
+}
+
+function labelOf(spec: ResolvedSpec, { accel }: ObtainOptions): TemplateLabel {
+  const { qemu, machine, cpus, memory, devices } = spec
+  const kinds = devices.map(({ kind }) => kind)
+  return { qemu, machine, accel, cpus: cpus.count, memory: memory.size, devices: kinds }
+}
+
+/**
+ * A driver agrees with its device on what both can, and that depends on what the NIC is connected to:
+ * so the saved NICs have none.
+ */
+const UNBIND_NICS = `
+for nic in /sys/bus/pci/drivers/virtio-pci/*:*; do
+  read -r class <"$nic/class"
+  [[ $class != 0x020000 ]] || echo "\${nic##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
+done
+:`
