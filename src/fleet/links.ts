@@ -26,6 +26,11 @@ export class Links {
     return (await opening).port()
   }
 
+  /** Takes a socket off a segment whose NIC is gone. */
+  async leave(name: string, port: string): Promise<void> {
+    await (await this.#hubs.get(name))?.removePort(port)
+  }
+
   async close(): Promise<void> {
     const hubs = await Promise.allSettled(this.#hubs.values())
     await Promise.all(hubs.map((hub) => hub.status === 'fulfilled' && hub.value.close()))

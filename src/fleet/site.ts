@@ -1,5 +1,9 @@
 import type { Host } from '../host/host.ts'
 import { ensureGuest, type Guest } from '../image/guest.ts'
+import { type AdmitOptions, admit } from '../lease/admit.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import type { Owner } from '../lease/holder.ts'
+import type { PortRange } from '../lease/ports.ts'
 import { chooseAccel } from '../qemu/accel.ts'
 import { outsideScope } from '../scope.ts'
 import type { TemplateStore, VmHome, VmSite } from '../vm/home.ts'
@@ -13,13 +17,16 @@ interface SiteOptions {
   dir: string
   cacheDir?: string
   links: Links
+  owner?: Owner
+  ports?: PortRange
+  admission?: AdmitOptions
   onProgress?: ProgressListener
 }
 
 /** What VMs on a DUT need to start: the guest, built once; the accelerator; sockets; an identity. */
 export function siteOf(
   home: VmHome,
-  { host, dir, cacheDir, links, onProgress }: SiteOptions,
+  { host, dir, cacheDir, links, owner, ports, admission, onProgress }: SiteOptions,
 ): VmSite {
   const note = (line: string, once?: boolean) =>
     onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
@@ -36,6 +43,13 @@ export function siteOf(
       return store
     },
     segment: (link) => outsideScope(() => links.port(link)),
+    leaveSegment: (link, socket) => outsideScope(() => links.leave(link, socket)),
+    lease: async (need) => {
+      const where = { dir, ...(ports && { portRange: ports }) }
+      const options = { ...admission, owner, onWait: (line: string) => note(line) }
+      const [lease] = await admit(host, [{ ...need, ...where }], options)
+      return lease as GrantedLease
+    },
     guest: () => {
       guest ??= outsideScope(() => ensureGuest({ host, cacheDir, onProgress: note }))
       guest.catch(() => {

@@ -29,6 +29,8 @@ export interface Hub {
    * @throws InfrastructureError when the hub has ended, or when QEMU is older than 7.2
    */
   port(): Promise<string>
+  /** Takes a port away whose member has left for good, with its sockets. */
+  removePort(path: string): Promise<void>
   /** Resolves, never rejects, when the process has ended, wanted or not. */
   readonly closed: Promise<Exit>
   /** Orderly, then by force; resolves when the process and the sockets are gone. */
@@ -48,14 +50,16 @@ const QUIT_TIMEOUT_MS = 2000
  */
 export async function openHub({ host, qemu, dir, name, env, signal }: HubOptions): Promise<Hub> {
   signal?.throwIfAborted()
-  const ports: string[] = []
+  /** Each port's number, by its path. */
+  const ports = new Map<string, number>()
+  let last = 0
   const control = `${dir}/qmp`
   const listener = await host.listen(control)
   const terminal = host.openPty(qemu, hubArgs(control), { env })
   const printed = outputOf(terminal)
   const sweep = async () => {
     listener.close()
-    const sockets = [control, ...ports.flatMap((port) => [port, memberSocket(port)])]
+    const sockets = [control, ...[...ports.keys()].flatMap(socketsOf)]
     await Promise.all(sockets.map((path) => host.remove(path)))
   }
   const ended = (command: string, exit: Exit) =>
@@ -70,12 +74,20 @@ export async function openHub({ host, qemu, dir, name, env, signal }: HubOptions
     return {
       closed: terminal.exited,
       port: async () => {
-        const path = `${dir}/${ports.length + 1}`
-        ports.push(path)
-        return addPort(qmp, path, ports.length).catch(async (error) => {
+        const number = ++last
+        const path = `${dir}/${number}`
+        ports.set(path, number)
+        return addPort(qmp, path, number).catch(async (error) => {
           if (error instanceof QmpError) throw refused(name, qmp, error)
           throw ended('port', await waitFor(terminal.exited, { timeoutMs: QUIT_TIMEOUT_MS }))
         })
+      },
+      removePort: async (path) => {
+        const number = ports.get(path)
+        if (number === undefined) return
+        ports.delete(path)
+        for (const id of [`hub${number}`, `port${number}`]) await qmp.execute('netdev_del', { id })
+        await Promise.all(socketsOf(path).map((socket) => host.remove(socket)))
       },
       close: () => {
         closing ??= quit(qmp, terminal).then(sweep)
@@ -123,6 +135,10 @@ async function connect({ terminal, listener, signal, ended }: Connecting): Promi
 // receiver's (net_hub_flush comes first in qemu_flush_or_purge_queued_packets, net/net.c).
 async function addSink(qmp: Qmp): Promise<void> {
   await qmp.execute('netdev_add', { type: 'hubport', id: 'sink', hubid: 1 })
+}
+
+function socketsOf(port: string): [string, string] {
+  return [port, memberSocket(port)]
 }
 
 // netdev_add has bound the socket when it returns, so the port is there.

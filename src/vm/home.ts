@@ -2,6 +2,8 @@ import type { ExecOptions, ExecResult } from '../console/exec.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Host } from '../host/host.ts'
 import type { Guest } from '../image/guest.ts'
+import type { GrantedLease } from '../lease/grant.ts'
+import type { Need } from '../lease/needs.ts'
 
 /** What a DUT gives to the VMs on it. */
 export interface VmHome {
@@ -35,6 +37,10 @@ export interface VmSite {
   accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
   /** A fresh socket on the segment of a link. */
   segment(link: string): Promise<string>
+  /** Takes such a socket off its segment, once nobody is at it any more. */
+  leaveSegment(link: string, socket: string): Promise<void>
+  /** A part of the DUT for a VM that is there already; waits for it as for that of a VM's start. */
+  lease(need: Need): Promise<GrantedLease>
   /** A part of the Ethernet addresses made here that is this suite's own, 0 to 255. */
   macByte: number
 }

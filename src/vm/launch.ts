@@ -22,7 +22,8 @@ export interface Machine {
   readonly kernelLog: KernelLog
   readonly agent: Agent
   readonly life: Lifeline
-  readonly devices: readonly PlacedDevice[]
+  /** Those that it has now. */
+  readonly devices: PlacedDevice[]
   /** Of its memory, only what it has changed is its own. */
   readonly isClone: boolean
   /** `performance.now()` when QEMU was started. */

@@ -1,5 +1,6 @@
 import type { Need } from '../lease/needs.ts'
 import type { PortRange } from '../lease/ports.ts'
+import type { Device } from '../qemu/devices.ts'
 import { parseSize } from '../units.ts'
 import { forwardsOf } from './place.ts'
 import type { ResolvedSpec } from './spec.ts'
@@ -19,8 +20,17 @@ export function needOf(
       ? { memory: bytes }
       : { pages: { ...(hugepages !== true && { size: hugepages }), bytes, ...where } }),
     ...(pin !== undefined && { cores: pin === 'auto' ? { count, ...where } : { list: pin } }),
-    ports: forwardsOf(devices).length,
     ...(portRange && { portRange }),
+    ...needOfDevices(devices),
+  }
+}
+
+/** The part of it that is its devices'. */
+export function needOfDevices(
+  devices: readonly Device[],
+): Pick<Need, 'ports' | 'pci' | 'names' | 'bridges'> {
+  return {
+    ports: forwardsOf(devices).length,
     pci: devices.flatMap((device) => (device.kind === 'vfio' ? [device.address] : [])),
     // A tap that was there before us is one VM's at a time.
     names: devices.flatMap((device) =>

@@ -12,17 +12,23 @@ export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
  * a tap, the host ports of its forwards.
  *
  * @param index the VM's number on its DUT
+ * @param first the number of the first of them on the VM
  * @param ports one for each of `forwardsOf(devices)`, in that order
  */
 export function placeDevices(
   devices: readonly Device[],
-  { site, index, ports }: { site: VmSite; index: number; ports: readonly number[] },
+  {
+    site,
+    index,
+    ports,
+    first = 0,
+  }: { site: VmSite; index: number; ports: readonly number[]; first?: number },
 ): Promise<PlacedDevice[]> {
   const free = [...ports]
   return Promise.all(
     devices.map(async (device, i): Promise<PlacedDevice> => {
       if (device.kind === 'raw' || device.kind === 'vfio') return { device, mac: '' }
-      const mac = device.mac ?? makeMac(site.macByte, index, i)
+      const mac = device.mac ?? makeMac(site.macByte, index, first + i)
       if (device.kind === 'link') return { device, mac, segment: await site.segment(device.name) }
       if (device.kind === 'vhost-user') return { device, mac }
       if (device.kind === 'tap') return { device, mac, tap: device.name ?? makeTapName() }

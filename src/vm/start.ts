@@ -8,7 +8,8 @@ import { clone } from './clone.ts'
 import type { VmSite } from './home.ts'
 import type { Machine } from './launch.ts'
 import { pinVcpus } from './pin.ts'
-import { forwardsOf, tapsOf } from './place.ts'
+import { tapsOf } from './place.ts'
+import { Plugs } from './plug.ts'
 import type { ResolvedSpec } from './spec.ts'
 import { obtainTemplate, whyNoTemplate } from './template.ts'
 import { Vm } from './vm.ts'
@@ -62,7 +63,7 @@ export async function startVm(
       ...{ home: site.home, dir, spec, machine, shell, lease },
       bootMs: performance.now() - machine.startedAt,
       startedBy: cloned ? 'clone' : 'cold',
-      forwards: forwardsOf(spec.devices),
+      plugs: new Plugs(site, spec, machine, { index, accel }),
     })
   } catch (error) {
     await host.remove(dir)

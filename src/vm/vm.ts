@@ -6,17 +6,18 @@ import { Program, type SpawnOptions } from '../console/program.ts'
 import type { Shell } from '../console/shell.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
 import { openTerminal } from '../console/terminal.ts'
-import { GuestError, UsageError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
-import { FORWARD_ADDRESS } from '../qemu/args.ts'
-import type { Forward } from '../qemu/devices.ts'
+import type { Device } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { defer } from '../scope.ts'
-import { type Duration, parseDuration } from '../units.ts'
+import type { Duration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { copyIn, copyOut } from './files.ts'
 import type { VmHome } from './home.ts'
 import type { Machine } from './launch.ts'
+import type { PlugOptions, Plugs } from './plug.ts'
+import type { PluggedDevice } from './plugged.ts'
+import { powerOff } from './power.ts'
 import { openSession, type Session } from './session.ts'
 import type { ResolvedSpec } from './spec.ts'
 
@@ -30,7 +31,7 @@ interface VmParts {
   shell: Shell
   bootMs: number
   startedBy: 'cold' | 'clone'
-  forwards: readonly Required<Forward>[]
+  plugs: Plugs
   lease: GrantedLease
 }
 
@@ -158,15 +159,27 @@ export class Vm implements AsyncDisposable {
    * @throws UsageError when the port is not forwarded
    */
   forward(port: number, protocol: 'tcp' | 'udp' = 'tcp'): { host: string; port: number } {
-    const { forwards, lease } = this.#parts
-    const at = forwards.findIndex((entry) => entry.port === port && entry.protocol === protocol)
-    const hostPort = lease.holding.ports[at]
-    if (hostPort === undefined) {
-      throw new UsageError(`${this.name} does not forward ${protocol} port ${port}`, {
-        hint: `devices: [userNet({ forward: [${port}] })]`,
-      })
-    }
-    return { host: FORWARD_ADDRESS, port: hostPort }
+    return this.#parts.plugs.forward(port, protocol)
+  }
+
+  /**
+   * Plugs a device in, for the VM's life or until it is unplugged; resolves when the guest has it.
+   *
+   * @throws InfrastructureError when QEMU refuses, GuestError when the guest does not see it in time
+   * @throws UsageError for a device that cannot be plugged into this VM, or where no port is free
+   */
+  plug(device: Device, options?: PlugOptions): Promise<PluggedDevice> {
+    return atCallSite(this.plug, () => this.#parts.plugs.plug(device, options))
+  }
+
+  /**
+   * Unplugs a device: one that was plugged in, or `'nic0'`, `'nic1'`, … of the VM's start. Resolves when
+   * the guest has let go of it and nothing of it is left in QEMU.
+   *
+   * @throws GuestError when the guest does not let go in time, UsageError when there is none of that id
+   */
+  unplug(device: string | { id: string }, options?: PlugOptions): Promise<void> {
+    return atCallSite(this.unplug, () => this.#parts.plugs.unplug(device, options))
   }
 
   /** Writes a file into the guest; checked by its SHA-256. Folders are made as needed. */
@@ -192,18 +205,7 @@ export class Vm implements AsyncDisposable {
 
   /** Asks the guest to power itself off, and waits until it has. */
   async shutdown({ timeout = '30s' }: { timeout?: Duration } = {}): Promise<void> {
-    this.#machine.stopping = true
-    await this.exec('poweroff').catch(() => {}) // its own end may come before its answer
-    await waitFor(this.#machine.qemu.exited, {
-      timeoutMs: parseDuration(timeout, 'timeout'),
-      onTimeout: (elapsedMs) =>
-        new GuestError('the guest did not power itself off', {
-          ...this.#machine.where,
-          elapsedMs,
-          tail: this.#machine.kernelLog.tail(),
-          hint: 'vm.stop() ends it whatever the guest does',
-        }),
-    })
+    await powerOff(this.#machine, timeout)
     await this.stop()
   }
 
@@ -222,7 +224,7 @@ export class Vm implements AsyncDisposable {
     qmp.execute('quit').catch(() => {}) // also to a QEMU whose guest has panicked
     await waitFor(qemu.exited, { timeoutMs: QUIT_PATIENCE_MS }).catch(() => this.kill())
     await this.dut.host.remove(this.#parts.dir)
-    await this.#parts.lease.release()
+    await Promise.all([this.#parts.lease.release(), this.#parts.plugs.release()])
   }
 
   /** Kills QEMU, as a power cut would end the guest. Resolves when the process is gone. */

@@ -114,6 +114,27 @@ test('a member that was killed comes back to the same port', async () => {
   expect(texts(await a.got(1))).toEqual(['three'])
 })
 
+test('a port that is taken away leaves nothing, and the others go on', async () => {
+  const hub = await open()
+  const [first, second, third] = [await hub.port(), await hub.port(), await hub.port()]
+  const [a, b, c] = [await enter(first), await enter(second), await enter(third)]
+  await a.send(frame('one'))
+  await Promise.all([b.got(1), c.got(1)])
+  await b.leave()
+  const names = async () => (await readdir(`${dir}/hub`)).sort()
+  expect(await names()).toEqual(expect.arrayContaining(['2', '2.vm']))
+  await hub.removePort(second)
+  await hub.removePort(second)
+  expect(await names()).toEqual(expect.not.arrayContaining(['2', '2.vm']))
+  await a.send(frame('two'))
+  expect(texts(await c.got(2))).toEqual(['one', 'two'])
+  const fourth = await hub.port()
+  expect(fourth).toMatch(/\/4$/)
+  const d = await enter(fourth)
+  await a.send(frame('three'))
+  expect(texts(await d.got(1))).toEqual(['three'])
+})
+
 test('a frozen member stops neither the others nor the hub', async () => {
   const { hub, members } = await segment(3)
   const [a, b, frozen] = members as [Member, Member, Member]
