@@ -72,6 +72,11 @@ export async function poll<T>(
   }
 }
 
+/** Resolves when what was ready to be read by now has been read. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+}
+
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return waitFor(new Promise((resolve) => setTimeout(resolve, ms)), { signal })
 }

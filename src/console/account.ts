@@ -1,3 +1,9 @@
+export interface AccountState {
+  running: boolean
+  doubtful: number
+  probing: boolean
+}
+
 /**
  * Whose turn a console is: the shell's, or that of a program the shell runs.
  *
@@ -26,6 +32,18 @@ export class PromptAccount {
 
   get probing(): boolean {
     return this.#probing
+  }
+
+  /** What it knows, for {@link restore}. */
+  save(): AccountState {
+    return { running: this.#running, doubtful: this.#doubtful, probing: this.#probing }
+  }
+
+  /** The machine with the shell is what it was when that was saved. */
+  restore({ running, doubtful, probing }: AccountState): void {
+    this.#running = running
+    this.#doubtful = doubtful
+    this.#probing = probing
   }
 
   /** A new shell, which has not printed its first prompt. */

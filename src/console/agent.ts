@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { asError, GuestError, UsageError } from '../errors.ts'
-import { type WaitOptions, waitFor } from '../wait.ts'
+import { turn, type WaitOptions, waitFor } from '../wait.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 
 /** One conversation with the agent: a command's run, or a terminal in the guest. */
@@ -29,6 +29,8 @@ interface Reading {
   roundTripMs: number
 }
 
+/** Bytes that a kernel's random state is renewed with. */
+const SEED = 64
 /** A round trip that is short enough, and how many there are at most until one is. */
 const SHORT_TRIP_MS = 50
 const MOST_TRIPS = 5
@@ -38,16 +40,21 @@ export class Agent {
   readonly #stream: Duplex
   readonly #channels = new Map<number, ChannelListener>()
   readonly #hellos = new Map<string, (facts: Map<string, string>) => void>()
+  #reader = new FrameReader()
   #lastChannel = 0
+  /** Bytes. */
+  #received = 0
+  /** Frames, both ways. */
+  #traffic = 0
 
   /** @param onBroken called once if what comes from the guest makes no sense */
   constructor(stream: Duplex, onBroken: (error: Error) => void) {
     this.#stream = stream
-    const reader = new FrameReader()
     stream.on('error', () => {}) // its end is noticed as the VM's
     stream.on('data', (data: Uint8Array) => {
+      this.#received += data.length
       try {
-        for (const frame of reader.push(data)) this.#hear(frame)
+        for (const frame of this.#reader.push(data)) this.#hear(frame)
       } catch (error) {
         stream.destroy()
         onBroken(asError(error))
@@ -76,8 +83,8 @@ export class Agent {
    * @throws UsageError for a seed or a machine-id of another length
    */
   async identify(identity: Identity, options: WaitOptions = {}): Promise<void> {
-    const { hostname, seed = randomBytes(64), machineId = newMachineId() } = identity
-    if (seed.length !== 64 || !/^[0-9a-f]{32}$/.test(machineId)) {
+    const { hostname, seed = randomBytes(SEED), machineId = newMachineId() } = identity
+    if (seed.length !== SEED || !/^[0-9a-f]{32}$/.test(machineId)) {
       throw new UsageError('an identity has 64 random bytes and a machine-id of 32 digits')
     }
     const payload = Buffer.concat([seed, Buffer.from(machineId + hostname)])
@@ -141,6 +148,57 @@ export class Agent {
     }
   }
 
+  /**
+   * Has the kernel of a guest that went back to an earlier state go on with other random bytes than it
+   * did the first time, and sets its clock.
+   */
+  async renew(options: WaitOptions = {}): Promise<void> {
+    const reading = await this.#readClock('identify', randomBytes(SEED), options)
+    await this.setClock(options, reading)
+  }
+
+  /** Says as a number what went over the port so far, once all of it has been dealt with. */
+  async settled(options: WaitOptions = {}): Promise<number> {
+    await this.hello(options)
+    return this.#traffic
+  }
+
+  /**
+   * Whether nothing went over the port since {@link settled}; asked of a guest that stands still.
+   * Then its state is one to come back to.
+   */
+  async isQuietSince(traffic: number): Promise<boolean> {
+    await this.#drained()
+    return this.#traffic === traffic && !this.#reader.isInFrame
+  }
+
+  /** The conversations under way; see {@link endAll}. */
+  get conversations(): readonly number[] {
+    return [...this.#channels.keys()]
+  }
+
+  /** Ends all conversations on this side, for a guest that stands still and will not remember them. */
+  async endAll(why: string): Promise<void> {
+    await this.#drained()
+    const frame = { type: FromGuest.fail, payload: Buffer.from(why) }
+    for (const listener of [...this.#channels.values()]) listener(frame)
+    this.#channels.clear()
+    this.#reader = new FrameReader()
+  }
+
+  /** Ends on the guest's side what only that remembers. */
+  closeAll(conversations: readonly number[]): void {
+    for (const id of conversations) this.#send(id, 'close', '')
+  }
+
+  /** Everything that a guest that stands still has sent, has been read. */
+  async #drained(): Promise<void> {
+    for (let before = -1; before !== this.#received; ) {
+      before = this.#received
+      await turn()
+    }
+  }
+
   open(listener: ChannelListener): Channel {
     const id = ++this.#lastChannel
     this.#channels.set(id, listener)
@@ -152,10 +210,12 @@ export class Agent {
 
   #send(channel: number, type: keyof typeof ToGuest, payload: string | Uint8Array): void {
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload
+    this.#traffic++
     if (this.#stream.writable) this.#stream.write(encodeFrames(ToGuest[type], channel, bytes))
   }
 
   #hear({ channel, type, payload }: Frame): void {
+    this.#traffic++
     if (type === FromGuest.hello) {
       const [nonce = '', ...lines] = Buffer.from(payload).toString().split('\n')
       const facts = lines.flatMap((line) => {

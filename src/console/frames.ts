@@ -74,6 +74,11 @@ export class FrameReader {
     return frames
   }
 
+  /** Part of a frame has come, and the rest has not. */
+  get isInFrame(): boolean {
+    return this.#length > 0
+  }
+
   #peek(length: number): Buffer {
     if ((this.#pieces[0]?.length ?? 0) < length) this.#pieces = [Buffer.concat(this.#pieces)]
     const first = this.#pieces[0] as Uint8Array

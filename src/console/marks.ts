@@ -72,6 +72,16 @@ export class MarkReader {
     )
   }
 
+  /** How many prompts came; of a shell that went back to an earlier state, other ones come again. */
+  get count(): number {
+    return this.#count
+  }
+
+  set count(count: number) {
+    this.#count = count
+    this.#probe = 0
+  }
+
   /** A line whose prompt cannot be that of any other: it sets the count of prompts forward. */
   probeLine(): string {
     this.#probe = this.#count + 100

@@ -7,8 +7,11 @@ import { type WaitOptions, waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
 import { isPlainLine, shellLines, shellQuote } from './line.ts'
+import { MarkWaits } from './mark-waits.ts'
 import { type Mark, setupLine } from './marks.ts'
 import type { Pattern } from './pattern.ts'
+import { ENDING_KEYS, KEY_PATIENCE_MS, KILL_KEY, SYNC_PATIENCE_MS } from './shell-keys.ts'
+import type { AdoptOptions, ShellState } from './shell-state.ts'
 import { StepRun } from './step-run.ts'
 import {
   type CmdOptions,
@@ -19,30 +22,19 @@ import {
   type StepResult,
 } from './steps.ts'
 
-/** The keys that end a program: interrupt twice, then quit, for one that catches the first. */
-const ENDING_KEYS = ['\x03', '\x03', '\x1c']
-const KEY_PATIENCE_MS = 2000
-/** The key that takes back what was typed of a line. */
-const KILL_KEY = '\x15'
-/** How long a shell that is back may take to answer on a machine that is short of time. */
-const SYNC_PATIENCE_MS = 30_000
-
 const isPrompt = (mark: Mark) => mark.kind === 'prompt'
-
-export interface AdoptOptions extends WaitOptions {
-  /** What its machine is called now; `$HOSTNAME` is from the shell's start. */
-  hostname: string
-}
 
 /** A bash on a console, driven by commands and what they are expected to print. */
 export class Shell {
   readonly console: Console
   readonly #account = new PromptAccount()
   readonly #turn = new Mutex()
-  readonly #listeners = new Set<(mark: Mark) => void>()
+  readonly #waits = new MarkWaits()
   #step: StepRun | undefined
   /** Runs after a step that was not met; resolves when the shell is back or has been given up. */
   #recovery: Promise<void> = Promise.resolve()
+  /** Aborted when its machine goes back to an earlier state. */
+  #era = new AbortController()
   /** The command whose program did not let go of the console. */
   #heldBy: string | undefined
 
@@ -72,12 +64,46 @@ export class Shell {
    * cloned. What lies half typed is taken back, lines that lie there are run first. What bash made once
    * at its start, and clones would share, is made anew.
    *
-   * @param hostname of the clone
+   * @param hostname of the clone; the shell's own where none is given
    */
   async adopt({ hostname, timeoutMs, signal }: AdoptOptions): Promise<void> {
-    const own = `HOSTNAME=${shellQuote(hostname)} RANDOM=${randomInt(2 ** 31)}; `
+    const name = hostname === undefined ? '' : `HOSTNAME=${shellQuote(hostname)} `
+    const own = `${name}RANDOM=${randomInt(2 ** 31)}; `
     await this.#sync(KILL_KEY + own + this.console.marks.adoptLine(), { timeoutMs, signal })
     this.console.skip()
+  }
+
+  /** Runs `fn` while no command is typed and none is under way. */
+  hold<T>(fn: () => Promise<T>): Promise<T> {
+    return this.#turn.runExclusive(fn)
+  }
+
+  /** What is known of the shell now; for {@link back}. */
+  save(): ShellState {
+    const prompts = this.console.marks.count
+    return { account: this.#account.save(), prompts, heldBy: this.#heldBy }
+  }
+
+  /**
+   * Takes its machine back to an earlier state: what is under way and what waits to be typed fails with
+   * `reason`, then `load` is run, and the shell is what it was.
+   */
+  async back(
+    { account, prompts, heldBy }: ShellState,
+    { reason, load }: { reason: Error; load: () => Promise<void> },
+    options: WaitOptions = {},
+  ): Promise<void> {
+    this.#era.abort(reason)
+    this.#era = new AbortController()
+    await this.#turn.runExclusive(async () => {
+      await load()
+      this.#account.restore(account)
+      this.console.marks.count = prompts
+      this.#heldBy = heldBy
+      this.#recovery = Promise.resolve()
+      if (this.#account.atPrompt) await this.adopt(options)
+      this.console.skip()
+    })
   }
 
   /** See `Vm.cmd`: types commands one after another, each once the one before it was met. */
@@ -88,7 +114,7 @@ export class Shell {
     { signal }: CmdOptions = {},
   ): Promise<CmdResult> {
     const steps = makeSteps(commands, expects, timeouts)
-    const stop = stopSignal(this.console.life.signal, signal)
+    const stop = stopSignal(this.console.life.signal, this.#era.signal, signal)
     return this.#turn.runExclusive(async () => {
       const result = await runSteps(steps, (step, i) => {
         const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
@@ -100,6 +126,7 @@ export class Shell {
   }
 
   async #run(step: Step, title: string, signal?: AbortSignal): Promise<StepResult> {
+    const era = this.#era.signal
     signal?.throwIfAborted()
     await waitFor(this.#recovery, { signal })
     if (this.#heldBy !== undefined) await this.#takeBack(this.#heldBy, step)
@@ -119,7 +146,7 @@ export class Shell {
         },
       )
     } catch (error) {
-      const isLeft = !this.#account.atPrompt && !run.shellEnded
+      const isLeft = !this.#account.atPrompt && !run.shellEnded && !era.aborted
       if (isLeft && !this.console.life.ended.aborted) this.#recover(step.command)
       throw error
     } finally {
@@ -163,7 +190,7 @@ export class Shell {
       this.#account.prompt(mark)
     }
     this.#step?.mark(mark)
-    for (const listener of [...this.#listeners]) listener(mark)
+    this.#waits.hear(mark)
   }
 
   /** Types `data`; the next mark that is wanted. */
@@ -175,26 +202,19 @@ export class Shell {
   }
 
   /** The next mark that is wanted. */
-  async #mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}) {
-    const { promise, resolve } = Promise.withResolvers<Mark>()
-    const listener = (mark: Mark) => void (wanted(mark) && resolve(mark))
-    this.#listeners.add(listener)
-    try {
-      return await waitFor(promise, {
-        ...options,
-        signal: stopSignal(this.console.life.signal, options.signal),
-      })
-    } finally {
-      this.#listeners.delete(listener)
-    }
+  #mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}): Promise<Mark> {
+    const signal = stopSignal(this.console.life.signal, this.#era.signal, options.signal)
+    return this.#waits.next(wanted, { ...options, signal })
   }
 
   /** Ends what a step left running, so that the console is of use again; never rejects. */
   #recover(command: string): void {
     this.#heldBy = command
     // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
+    const era = this.#era.signal
     this.#recovery = outsideScope(async () => {
       for (const key of ENDING_KEYS) {
+        if (era.aborted) return
         const back = await this.#ask(key, isPrompt, { timeoutMs: KEY_PATIENCE_MS }).then(
           () => true,
           () => false,

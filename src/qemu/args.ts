@@ -62,13 +62,13 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...socketArgs('klog', sockets.kernelLog),
     ...['-serial', 'chardev:klog'],
     ...['-chardev', 'stdio,id=console,signal=off'],
+    ...slotArgs(machine),
     ...['-device', `virtio-serial-pci,id=serial0`],
     ...['-device', 'virtconsole,chardev=console'],
     ...socketArgs('agent', sockets.agent),
     ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
     ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
     ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
-    ...slotArgs(machine),
     ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape)),
     ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,
@@ -99,11 +99,16 @@ export function slotOf(index: number): string {
   return `slot${index}`
 }
 
+// All in one place, so that there is room for what users give an addr of their own; and the first, for
+// the guest numbers its NICs in that order.
+const SLOTS_AT = 1
+
 function slotArgs(machine: string): string[] {
   if (!hasSlots(machine)) return []
-  return Array.from({ length: SLOTS }, (_, i) => [
-    ...['-device', `pcie-root-port,id=${slotOf(i)},chassis=${i + 1},slot=${i + 1}`],
-  ]).flat()
+  return Array.from({ length: SLOTS }, (_, i) => {
+    const at = `addr=${SLOTS_AT}.${i}${i === 0 ? ',multifunction=on' : ''}`
+    return ['-device', `pcie-root-port,id=${slotOf(i)},chassis=${i + 1},slot=${i + 1},${at}`]
+  }).flat()
 }
 
 /** Guest memory gives its pages back by itself: a memfd has no name that could stay behind. */

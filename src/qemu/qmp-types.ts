@@ -76,6 +76,10 @@ type Call<Args, Return = Nothing> = { args: Args; return: Return }
 /** Arguments and results of the commands used here. */
 export interface QmpCommands {
   qmp_capabilities: Call<{ enable?: string[] } | undefined>
+  'snapshot-save': Call<{ 'job-id': string; tag: string; vmstate: string; devices: string[] }>
+  'blockdev-add': Call<Open<{ driver: string; 'node-name': string }>>
+  'query-jobs': Call<undefined, { id: string; type: string; status: string; error?: string }[]>
+  'job-dismiss': Call<{ id: string }>
   'query-version': Call<undefined, QemuVersion>
   'query-status': Call<undefined, { status: RunState; running: boolean }>
   'query-pci': Call<undefined, { bus: number; devices: PciDevice[] }[]>

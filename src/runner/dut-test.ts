@@ -1,6 +1,8 @@
 import { test as base, expect } from 'vitest'
+import { UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import type { FleetOptions } from '../fleet/fleet.ts'
+import { Reset } from '../fleet/reset.ts'
 import { checkKeys } from '../options.ts'
 import { withScope } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
@@ -19,6 +21,12 @@ export interface DutTestOptions<B, N extends VmCount = VmCount> extends FleetOpt
    * given. It has nothing to do with any test's own timeout.
    */
   bootTimeout?: Duration
+  /**
+   * `'each'`: every test begins with the VMs as they were before the first one, with what `beforeAll`
+   * did to them; they are taken back, not booted anew. By default a test finds what the ones before it
+   * left.
+   */
+  reset?: 'each'
 }
 
 /** As many VMs as are certain, and perhaps more, so that `[a, b]` of two needs no check. */
@@ -30,7 +38,7 @@ type AtLeast<N, Known extends Vm[] = []> = N extends number
       : AtLeast<N, [...Known, Vm]>
   : Vm[]
 
-const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout']
+const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout', 'reset']
 
 /**
  * A Vitest test API whose tests have VMs. Call it at the top level of a spec file: the VMs start
@@ -45,7 +53,12 @@ export function dutTest<B = undefined, const N extends VmCount = number>(
   options: DutTestOptions<B, N> = {},
 ) {
   checkKeys('dutTest', options, KEYS)
-  const { bootTimeout, ...rest } = options
+  const { bootTimeout, reset, ...rest } = options
+  if (reset !== undefined && reset !== 'each') {
+    throw new UsageError(`dutTest: reset: ${JSON.stringify(reset)} is unknown`, {
+      hint: `'each', or leave it out`,
+    })
+  }
   const bootTimeoutMs =
     bootTimeout === undefined ? undefined : parseDuration(bootTimeout, 'dutTest: bootTimeout')
 
@@ -70,8 +83,14 @@ export function dutTest<B = undefined, const N extends VmCount = number>(
     .extend('backends', { scope: 'file' }, ({ dutFleet }): B[] => dutFleet.backends)
     .extend('backend', { scope: 'file' }, ({ backends }): B => backends[0] as B)
 
+    .extend('dutReset', { scope: 'file' }, ({ vms }) => new Reset(vms))
+
   // The set-up has its own deadline: 0 keeps Vitest's out of it.
   test.beforeAll(({ dutFleet }) => void dutFleet, 0)
+  // A file may have other tests as well, which have no fixtures.
+  if (reset === 'each') {
+    test.aroundEach((runTest, { dutReset }) => dutReset?.before(runTest) ?? runTest())
+  }
   test.aroundEach((runTest, { signal }) => withScope(signal, runTest))
   return test
 }

@@ -50,6 +50,11 @@ export class KernelLog {
     this.#text = text + this.#text
   }
 
+  /** The machine is what it was when the log was this. */
+  goBackTo(text: string): void {
+    this.#text = text
+  }
+
   /** Everything the kernel said, as far as it is remembered (the last million characters). */
   get text(): string {
     return this.#text

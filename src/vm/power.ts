@@ -3,6 +3,7 @@ import { GuestError } from '../errors.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import type { Machine } from './launch.ts'
+import type { VmParts } from './parts.ts'
 
 /**
  * Asks the guest to power itself off, and waits until it has.
@@ -22,4 +23,18 @@ export async function powerOff(machine: Machine, timeout: Duration): Promise<voi
         hint: 'vm.stop() ends it whatever the guest does',
       }),
   })
+}
+
+/** How long QEMU gets to end by itself before it is killed. */
+const QUIT_PATIENCE_MS = 2000
+
+/** Ends QEMU, by force where it does not end by itself, and removes and releases all that was its. */
+export async function end({ home, dir, machine, lease, plugs }: VmParts): Promise<void> {
+  const { qemu, qmp } = machine
+  machine.stopping = true
+  qmp.execute('quit').catch(() => {}) // also to a QEMU whose guest has panicked
+  await waitFor(qemu.exited, { timeoutMs: QUIT_PATIENCE_MS }).catch(() => qemu.kill())
+  await qemu.exited
+  await home.host.remove(dir)
+  await Promise.all([lease.release(), plugs.release()])
 }

@@ -2,41 +2,25 @@ import { atCallSite } from '../call-site.ts'
 import type { Console } from '../console/console.ts'
 import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
 import type { Pattern } from '../console/pattern.ts'
-import { Program, type SpawnOptions } from '../console/program.ts'
-import type { Shell } from '../console/shell.ts'
+import type { Program, SpawnOptions } from '../console/program.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
-import { openTerminal } from '../console/terminal.ts'
-import type { GrantedLease } from '../lease/grant.ts'
 import type { Device } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { defer } from '../scope.ts'
 import type { Duration } from '../units.ts'
-import { waitFor } from '../wait.ts'
 import { copyIn, copyOut } from './files.ts'
 import type { VmHome } from './home.ts'
 import type { Machine } from './launch.ts'
-import type { PlugOptions, Plugs } from './plug.ts'
+import type { VmParts } from './parts.ts'
+import type { PlugOptions } from './plug.ts'
 import type { PluggedDevice } from './plugged.ts'
-import { powerOff } from './power.ts'
+import { end, powerOff } from './power.ts'
 import { openSession, type Session } from './session.ts'
+import { type Snapshot, Snapshots } from './snapshot.ts'
+import { spawnProgram } from './spawn.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 export type VmState = 'running' | 'paused' | 'stopped'
-
-interface VmParts {
-  home: VmHome
-  dir: string
-  spec: ResolvedSpec
-  machine: Machine
-  shell: Shell
-  bootMs: number
-  startedBy: 'cold' | 'clone'
-  plugs: Plugs
-  lease: GrantedLease
-}
-
-/** How long QEMU gets to end by itself before it is killed. */
-const QUIT_PATIENCE_MS = 2000
 
 /** A running virtual machine. */
 export class Vm implements AsyncDisposable {
@@ -52,6 +36,7 @@ export class Vm implements AsyncDisposable {
   /** The guest's terminal hvc0, raw: for programs that talk. */
   readonly console: Console
   readonly #parts: VmParts
+  readonly #snapshots: Snapshots
   #paused = false
   #stopping: Promise<void> | undefined
   #sessions = 0
@@ -66,6 +51,7 @@ export class Vm implements AsyncDisposable {
     this.bootMs = bootMs
     this.startedBy = startedBy
     this.console = machine.console
+    this.#snapshots = new Snapshots(machine, parts.shell, parts.dir)
   }
 
   get state(): VmState {
@@ -129,15 +115,7 @@ export class Vm implements AsyncDisposable {
    */
   spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
     return atCallSite(this.spawn, async () => {
-      const { agent, where, life } = this.#machine
-      const terminal = openTerminal(agent, command, where)
-      const program = new Program(terminal, command, options, { ...where, life })
-      try {
-        await program.ready(options)
-      } catch (error) {
-        terminal.close()
-        throw error
-      }
+      const program = await spawnProgram(this.#machine, command, options)
       defer(() => program.close())
       return program
     })
@@ -192,6 +170,32 @@ export class Vm implements AsyncDisposable {
     return atCallSite(this.copyOut, () => copyOut(this.#machine, path))
   }
 
+  /**
+   * Keeps the guest as it is now, memory, files and all that runs in it, to be taken back there by
+   * {@link restore}. It is dropped with the test that took it, or else with the VM.
+   *
+   * @throws GuestError when programs in the guest print without end
+   * @throws InfrastructureError when QEMU cannot save it, as with a device of the host's in it
+   */
+  async snapshot(): Promise<Snapshot> {
+    const snapshot = await this.#snapshots.take()
+    defer(() => snapshot.drop().catch(() => {})) // QEMU may be gone by then, and with it the snapshot
+    return snapshot
+  }
+
+  /**
+   * Takes the guest back to a snapshot of it, in a fraction of a second. Commands, sessions and programs
+   * that are under way end with an error; the clock is right, and random numbers are other ones than
+   * the first time.
+   *
+   * @throws UsageError for a snapshot of another VM, or one that was dropped
+   * @throws GuestError when the guest does not answer afterwards
+   */
+  async restore(snapshot: Snapshot): Promise<void> {
+    await this.#snapshots.restore(snapshot)
+    this.#paused = false
+  }
+
   /** Stops the virtual CPUs. */
   async pause(): Promise<void> {
     await this.#machine.qmp.execute('stop')
@@ -214,17 +218,8 @@ export class Vm implements AsyncDisposable {
    * it had of the host is free.
    */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop()
+    this.#stopping ??= end(this.#parts)
     return this.#stopping
-  }
-
-  async #stop(): Promise<void> {
-    const { qemu, qmp } = this.#machine
-    this.#machine.stopping = true
-    qmp.execute('quit').catch(() => {}) // also to a QEMU whose guest has panicked
-    await waitFor(qemu.exited, { timeoutMs: QUIT_PATIENCE_MS }).catch(() => this.kill())
-    await this.dut.host.remove(this.#parts.dir)
-    await Promise.all([this.#parts.lease.release(), this.#parts.plugs.release()])
   }
 
   /** Kills QEMU, as a power cut would end the guest. Resolves when the process is gone. */

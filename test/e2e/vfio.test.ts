@@ -44,10 +44,17 @@ test -e /dev/vfio/$(basename $(readlink iommu_group)) && echo open || echo shut`
   return stdout.trim().replaceAll('\n', ' ')
 }
 
+/** The link's NIC: in a port of its own, behind those of bus 0. */
+const nic = '0000:01:00.0'
+
+async function netdevOf(vm: Vm, address: string): Promise<string> {
+  const { stdout } = await vm.exec(`ls /sys/bus/pci/devices/${address}/virtio*/net`)
+  return stdout.trim()
+}
+
 test('devices go to vfio-pci and come back as they were', async ({ vm }) => {
   const host = guestAsHost(vm)
-  const { stdout } = await vm.exec('basename $(readlink -f /sys/class/net/eth0/device/..)')
-  const nic = stdout.trim()
+  const eth = await netdevOf(vm, nic)
   await expect(inspectPci(host, nic)).rejects.toThrow(/vfio-pci is not loaded.*modprobe vfio-pci/s)
   await vm.exec('modprobe vfio-pci', { check: true })
 
@@ -58,11 +65,11 @@ test('devices go to vfio-pci and come back as they were', async ({ vm }) => {
   for (let round = 0; round < 2; round++) {
     await bindVfio(host, device)
     expect(await state(vm, nic)).toBe('vfio-pci vfio-pci open')
-    expect((await vm.exec('ip link show eth0')).exitCode).toBe(1)
+    expect((await vm.exec(`ip link show ${eth}`)).exitCode).toBe(1)
     await giveBackPci(host, device)
     await giveBackPci(host, device)
     expect(await state(vm, nic)).toBe(before)
-    expect((await vm.exec('ip link show eth0')).exitCode).toBe(0)
+    expect((await vm.exec(`ip link show ${eth}`)).exitCode).toBe(0)
   }
   await vm.exec(`cd /sys/bus/pci/devices/${nic}
 echo vfio-pci >driver_override; echo ${nic} >driver/unbind`)
@@ -85,10 +92,9 @@ test('a device that cannot go says why', async ({ vm }) => {
   await expect(inspectPci(host, one)).rejects.toThrow(`${two} (virtio-pci) of its IOMMU group`)
   expect(await inspectPci(host, one, '/sys', [two])).toMatchObject({ driver: 'virtio-pci' })
 
-  const { stdout } = await vm.exec('basename $(readlink -f /sys/class/net/eth0/device/..)')
-  const nic = stdout.trim()
-  await vm.exec('ip addr add 10.0.0.1/24 dev eth0; ip link set eth0 up', { check: true })
-  await expect(inspectPci(host, nic)).rejects.toThrow(`uses ${nic}: eth0 is up with 10.0.0.1`)
-  await vm.exec('ip link add br0 type bridge; ip link set eth0 master br0', { check: true })
-  await expect(inspectPci(host, nic)).rejects.toThrow(`uses ${nic}: eth0 is part of br0`)
+  const eth = await netdevOf(vm, nic)
+  await vm.exec(`ip addr add 10.0.0.1/24 dev ${eth}; ip link set ${eth} up`, { check: true })
+  await expect(inspectPci(host, nic)).rejects.toThrow(`uses ${nic}: ${eth} is up with 10.0.0.1`)
+  await vm.exec(`ip link add br0 type bridge; ip link set ${eth} master br0`, { check: true })
+  await expect(inspectPci(host, nic)).rejects.toThrow(`uses ${nic}: ${eth} is part of br0`)
 })

@@ -40,7 +40,8 @@ describe('a machine', () => {
   test('has free ports for devices, if devices can come to such a machine while it runs', () => {
     const ports = valuesOf('-device').filter((device) => device.startsWith('pcie-root-port'))
     expect(ports).toHaveLength(SLOTS)
-    expect(ports[7]).toBe('pcie-root-port,id=slot7,chassis=8,slot=8')
+    expect(ports[0]).toBe('pcie-root-port,id=slot0,chassis=1,slot=1,addr=1.0,multifunction=on')
+    expect(ports[7]).toBe('pcie-root-port,id=slot7,chassis=8,slot=8,addr=1.7')
     expect(valuesOf('-device', { machine: 'pc' }).join()).not.toContain('root-port')
     expect(['q35', 'pc-q35-7.2', 'pc', 'microvm'].filter(hasSlots)).toEqual(['q35', 'pc-q35-7.2'])
   })

@@ -1,0 +1,76 @@
+import { InfrastructureError } from '../errors.ts'
+import { poll } from '../wait.ts'
+import type { Qmp } from './qmp.ts'
+
+const NODE = 'snapshots'
+/** Bytes; of what is written at once. */
+const CLUSTER = 2 << 20
+const PATIENCE_MS = 120_000
+
+/**
+ * A file beside a machine that keeps earlier states of it, memory included
+ * (https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html, `snapshot-save`). The machine has it from
+ * {@link open} on until it ends, and the guest does not see it.
+ */
+export class SnapshotFile {
+  readonly #qmp: Qmp
+  readonly #path: string
+  #opening: Promise<void> | undefined
+  #jobs = 0
+
+  /** @param path of a file that does not exist yet */
+  constructor(qmp: Qmp, path: string) {
+    this.#qmp = qmp
+    this.#path = path
+  }
+
+  /** Keeps the state of the machine, which stands still. @throws InfrastructureError with QEMU's words */
+  async save(tag: string): Promise<void> {
+    this.#opening ??= this.#open()
+    await this.#opening
+    await this.#job('snapshot-save', { tag, vmstate: NODE, devices: [NODE] })
+  }
+
+  /** Makes the machine, which stands still, what it was. @throws InfrastructureError as above */
+  async load(tag: string): Promise<void> {
+    await this.#job('snapshot-load', { tag, vmstate: NODE, devices: [NODE] })
+  }
+
+  /** Forgets a state. */
+  async drop(tag: string): Promise<void> {
+    await this.#job('snapshot-delete', { tag, devices: [NODE] })
+  }
+
+  async #open(): Promise<void> {
+    const file = `${NODE}-file`
+    await this.#job('blockdev-create', {
+      options: { driver: 'file', filename: this.#path, size: 0 },
+    })
+    await this.#qmp.execute('blockdev-add', {
+      ...{ driver: 'file', filename: this.#path, 'node-name': file },
+    })
+    // It is a disk, too, which nobody uses: of the least size.
+    await this.#job('blockdev-create', {
+      options: { driver: 'qcow2', file, size: CLUSTER, 'cluster-size': CLUSTER },
+    })
+    await this.#qmp.execute('blockdev-add', { driver: 'qcow2', file, 'node-name': NODE })
+  }
+
+  /** Does what QEMU does in the background, to its end. */
+  async #job(command: string, args: Record<string, unknown>): Promise<void> {
+    const id = `${NODE}-${++this.#jobs}`
+    await this.#qmp.execute(command as 'snapshot-save', { 'job-id': id, ...args } as never)
+    const concluded = async () => {
+      const jobs = await this.#qmp.execute('query-jobs')
+      return jobs.find((job) => job.id === id && job.status === 'concluded')
+    }
+    const { error } = await poll(concluded, { everyMs: 2, timeoutMs: PATIENCE_MS })
+    await this.#qmp.execute('job-dismiss', { id })
+    if (error === undefined) return
+    throw new InfrastructureError(`QEMU's ${command} failed: ${error}`, {
+      ...(/space/i.test(error) && {
+        hint: `make room in ${this.#path.slice(0, this.#path.lastIndexOf('/'))}, or set VITEST_DUT_RUN_DIR`,
+      }),
+    })
+  }
+}
