@@ -42,7 +42,8 @@ async function clean({ dryRun = false, json }: { dryRun?: boolean; json?: true }
   for (const line of found) print(`${verb} ${line}`)
 }
 
-function lines({ runs, processes, leases, wishes, bridges, owners, failed }: SweptHost): string[] {
+function lines(swept: SweptHost): string[] {
+  const { runs, processes, leases, wishes, bridges, owners, templates, failed } = swept
   const removed = leases.filter((lease) => !failed.some((one) => one.lease === lease))
   return [
     ...runs.map((folder) => `run folder ${folder}`),
@@ -51,6 +52,7 @@ function lines({ runs, processes, leases, wishes, bridges, owners, failed }: Swe
     ...wishes.map(({ dut, holder }) => `place in the queue of ${dut} (${holder.user})`),
     ...bridges.map((bridge) => `bridge ${bridge}`),
     ...owners.map((owner) => `owner file ${owner}`),
+    ...templates.map((folder) => `unfinished template ${folder}`),
   ]
 }
 
@@ -59,13 +61,14 @@ function nameOf({ dut, vm, holder }: SweptHost['leases'][number]): string {
 }
 
 /** The fields in an order that stays. */
-function asJson({ runs, processes, leases, wishes, bridges, owners }: SweptHost) {
+function asJson(swept: SweptHost) {
+  const { runs, processes, leases, wishes, bridges, owners, templates } = swept
   return {
     ...{ runs, processes },
     leases: leases.map(({ file, dut, vm, holder }) => {
       return { lease: file, dut, vm: vm ?? null, user: holder.user }
     }),
     waiting: wishes.map(({ file, dut, holder }) => ({ wish: file, dut, user: holder.user })),
-    ...{ bridges, owners },
+    ...{ bridges, owners, templates },
   }
 }

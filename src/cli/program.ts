@@ -6,9 +6,10 @@ import { addGuest } from './guest.ts'
 import { ignoreBrokenPipes } from './output.ts'
 import { VERSION } from './package.ts'
 import { addPs } from './ps.ts'
+import { addTemplate } from './template.ts'
 
 /** Each adds one command, in the order of the help. */
-const COMMANDS = [addDoctor, addPs, addClean, addGuest]
+const COMMANDS = [addDoctor, addPs, addClean, addGuest, addTemplate]
 
 const HELP = `
 Exit status:

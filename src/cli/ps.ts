@@ -1,7 +1,11 @@
 import type { Command } from 'commander'
+import { openTemplateStore } from '../fleet/template-store.ts'
+import type { Host } from '../host/host.ts'
 import { deadAmong, type LeaseRecord, readLedger, type WishRecord } from '../lease/records.ts'
+import { listTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
 import { openHost } from './host.ts'
 import { print, printJson, roughAge, roughSize, table } from './output.ts'
+import { templateAsJson, templatesLine } from './template.ts'
 
 const HELP = `
 Exit status:
@@ -32,19 +36,28 @@ async function ps({ json }: { json?: true }): Promise<void> {
     return { ...lease, state: dead.has(lease) ? ('dead' as const) : stateOf(lease) }
   })
   const waiting = wishes.filter((wish) => !dead.has(wish))
+  const templates = await templatesOf(host)
   if (json) {
     return printJson({
       ...{ version: 1, leases: listed.map(leaseAsJson), waiting: waiting.map(wishAsJson) },
+      templates: templates.map(templateAsJson),
     })
   }
   if (listed.length === 0) print('no VMs and no leases on this machine')
   else for (const line of table([HEAD, ...listed.map(row)])) print(line)
   for (const wish of waiting) print(waitingLine(wish))
+  if (templates.length > 0) print(`\n${templatesLine(templates)}`)
   if (listed.some(({ state }) => state === 'dead')) {
     print(
       '\nThe dead hold nothing; what is left of them goes with the next run, or: npx vitest-dut clean',
     )
   }
+}
+
+/** This user's; none where they cannot be kept. */
+async function templatesOf(host: Host): Promise<StoredTemplate[]> {
+  const store = await openTemplateStore(host).catch(() => undefined)
+  return store ? listTemplates(host, store.path) : []
 }
 
 /** What a QEMU has is its own; what none has yet is promised to it, or a test holds it for itself. */

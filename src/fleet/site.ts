@@ -31,7 +31,7 @@ export function siteOf(
   const note = (line: string, once?: boolean) =>
     onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
   let guest: Promise<Guest> | undefined
-  let store: Promise<TemplateStore | undefined> | undefined
+  let store: Promise<TemplateStore> | undefined
   return {
     home,
     dir,
@@ -39,7 +39,7 @@ export function siteOf(
     macByte: Math.floor(Math.random() * 256),
     note: (line) => note(line, true),
     templates: () => {
-      store ??= openTemplateStore(host)
+      store ??= openTemplateStore(host, cacheDir)
       return store
     },
     segment: (link) => outsideScope(() => links.port(link)),

@@ -2,8 +2,10 @@ import { join } from 'node:path'
 import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { type Swept, sweepLeases } from '../lease/sweep.ts'
+import { sweepTemplates } from '../vm/template-shelf.ts'
 import { endAll, type HostProcess, processesBelow } from './leftovers.ts'
 import { openRunBase, RUN } from './run-base.ts'
+import { openTemplateStore } from './template-store.ts'
 
 /** What was found of runs that are over. */
 export interface SweptHost extends Swept {
@@ -11,6 +13,8 @@ export interface SweptHost extends Swept {
   runs: string[]
   /** Programs that they started and that got away from them. */
   processes: HostProcess[]
+  /** Folders of templates that were never finished. */
+  templates: string[]
   /** Folders that could not be removed, and why; the next sweep tries again. */
   stuck: { folder: string; error: Error }[]
 }
@@ -44,7 +48,11 @@ export async function sweepHost(
         stuck.push({ folder, error: asError(error) })
       }
     }
-    return { ...(await sweepLeases(host, { dryRun })), runs, processes, stuck }
+    const templates = await openTemplateStore(host).then(
+      ({ path }) => sweepTemplates(host, path, { dryRun }),
+      () => [], // where they cannot be kept there are none
+    )
+    return { ...(await sweepLeases(host, { dryRun })), runs, processes, templates, stuck }
   } finally {
     await turn.release()
   }

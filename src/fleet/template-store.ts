@@ -1,22 +1,40 @@
 import { userInfo } from 'node:os'
+import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
+import { parseSize } from '../units.ts'
 import type { TemplateStore } from '../vm/home.ts'
-import { openRunBase } from './run-base.ts'
+import { openOwnFolder } from './own-folder.ts'
 
 /** Memory that is a file: a clone maps it, and what it does not change is there once for all. */
 const SHM = '/dev/shm'
+/** Containers mostly have 64M there, which is too little for one template. */
+const LEAST_SHM = '1G'
+const MOST = '8G'
+const VARIABLE = 'VITEST_DUT_TEMPLATES'
 
 /**
- * Where the templates of this user are on a host: `VITEST_DUT_TEMPLATES`, or a folder in /dev/shm, of
- * which they take a quarter at most; undefined where that is not there.
+ * Where the templates of this user are on a host: the folder that `VITEST_DUT_TEMPLATES` names, or one in
+ * /dev/shm or, where that is small, in the cache. They take a quarter of its file system at most.
  *
  * @throws InfrastructureError where the folder is not this user's alone
  */
-export async function openTemplateStore(host: Host): Promise<TemplateStore | undefined> {
-  const { VITEST_DUT_TEMPLATES } = process.env
-  const base = VITEST_DUT_TEMPLATES || `${SHM}/vitest-dut-${userInfo().uid}`
-  if (!VITEST_DUT_TEMPLATES && !(await host.fileFacts(SHM))?.writable) return undefined
-  const path = await openRunBase(host, base)
+export async function openTemplateStore(
+  host: Host,
+  cacheDir = defaultCacheDir(),
+): Promise<TemplateStore> {
+  const inShm = `${SHM}/vitest-dut-${userInfo().uid}`
+  const path = process.env[VARIABLE] || ((await isLarge(host)) ? inShm : `${cacheDir}/templates`)
+  await openOwnFolder(host, { path, what: 'folder of templates', variable: VARIABLE })
+  return { path, limit: Math.min(parseSize(MOST), (await sizeOf(host, path)) / 4) }
+}
+
+async function isLarge(host: Host): Promise<boolean> {
+  const facts = await host.fileFacts(SHM)
+  return facts?.writable === true && (await sizeOf(host, SHM)) >= parseSize(LEAST_SHM)
+}
+
+/** Bytes of the file system that a folder is in. */
+async function sizeOf(host: Host, path: string): Promise<number> {
   const { stdout } = await host.run('df', ['--output=size', '--block-size=1', '--', path])
-  return { path, limit: Number.parseInt(stdout.split('\n')[1] ?? '0', 10) / 4 }
+  return Number.parseInt(stdout.split('\n')[1] ?? '', 10) || 0
 }

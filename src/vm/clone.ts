@@ -57,7 +57,7 @@ export async function clone(
   }
   try {
     await waitFor(restore(), {
-      timeoutMs: bootTimeoutMs,
+      timeoutMs: bootTimeoutMs / 2, // what it was cloned from may be to blame, and then it is to boot
       signal,
       onTimeout: (elapsedMs) =>
         new GuestError('the clone does not answer', { ...machine.where, elapsedMs }),

@@ -29,8 +29,8 @@ export interface VmSite {
   dir: string
   /** Added to the environment of whatever is started, by which it is known as the suite's. */
   env: Record<string, string>
-  /** Where templates are kept on the DUT; undefined where they cannot be. */
-  templates(): Promise<TemplateStore | undefined>
+  /** Where templates are kept on the DUT. @throws InfrastructureError where they cannot be */
+  templates(): Promise<TemplateStore>
   /** Something that one should know, once in a run. */
   note(line: string): void
   guest(): Promise<Guest>

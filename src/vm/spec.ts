@@ -48,7 +48,7 @@ export interface VmSpec {
   devices?: readonly Device[]
   /**
    * `'auto'`: from a template where its shape allows that, `'cold'`: from its kernel on, `'template'`:
-   * an error where its shape does not allow it.
+   * an error where its shape does not allow it. `VITEST_DUT_BOOT` is the default where it is set.
    */
   boot?: 'auto' | 'cold' | 'template'
   /** Further QEMU arguments. */
@@ -118,7 +118,7 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
       hint: `'auto', 'kvm' or 'tcg'`,
     })
   }
-  const { boot = 'auto' } = spec
+  const { boot = bootByDefault() } = spec
   if (!['auto', 'cold', 'template'].includes(boot)) {
     throw new UsageError(`${name}: boot: ${JSON.stringify(boot)} is unknown`, {
       hint: `'auto', 'cold' or 'template'`,
@@ -137,6 +137,16 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
   const memory = resolveMemory(name, spec.memory ?? '512M', devices)
   const cpus = resolveCpus(name, spec.cpus ?? 1)
   return { name, guest, memory, cpus, accel, machine, qemu, devices, boot, extraArgs }
+}
+
+/** @throws UsageError for what it cannot be */
+function bootByDefault(): ResolvedSpec['boot'] {
+  const { VITEST_DUT_BOOT: wanted } = process.env
+  if (!wanted || wanted === 'auto') return 'auto'
+  if (wanted === 'cold') return 'cold'
+  throw new UsageError(`VITEST_DUT_BOOT: ${JSON.stringify(wanted)} is unknown`, {
+    hint: `'auto' or 'cold', for all VMs whose spec does not say`,
+  })
 }
 
 function resolveMemory(name: string, given: Size | MemorySpec, devices: readonly Device[]) {

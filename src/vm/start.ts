@@ -86,7 +86,10 @@ async function tryToClone(
       hint: `leave boot out, and it boots from its kernel on`,
     })
   }
-  if (reason !== undefined) return undefined
+  if (reason !== undefined) {
+    site.note(`${name} boots from its kernel on: ${reason}`)
+    return undefined
+  }
   try {
     const template = await obtainTemplate(site, spec, options)
     return template && (await clone(site, spec, { ...options, template }))

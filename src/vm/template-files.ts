@@ -23,27 +23,13 @@ export interface TemplateLabel {
   devices: readonly string[]
 }
 
-/** A template as it lies there. */
-export interface StoredTemplate {
-  key: string
-  folder: string
-  /** Undefined where it is not whole: its maker died, or it is just being made. */
-  label?: TemplateLabel
-  /** What it takes of the disk, or of memory where that is a file. */
-  bytes: number
-  /** Milliseconds since 1970. */
-  usedAt: number
-  /** Whether VMs run that are its clones, or somebody makes it. */
-  inUse: boolean
-}
-
 /** When a file was written last, in nanoseconds' worth of milliseconds, and its bytes. */
 interface Seen {
   size: number
   mtimeMs: number
 }
 
-interface Facts {
+export interface TemplateFacts {
   label: TemplateLabel
   memory?: Seen
   state: Seen
@@ -85,7 +71,7 @@ export async function sealTemplate(
   const hasMemory = (await host.fileFacts(memory)) !== undefined
   await host.run('chmod', ['0400', '--', state, ...(hasMemory ? [memory] : [])])
   const seen = await see(host, state)
-  const facts: Facts = {
+  const facts: TemplateFacts = {
     label,
     state: seen,
     kernelLog,
@@ -100,53 +86,14 @@ export async function markUsed(host: Host, { folder }: Template): Promise<void> 
   await host.run('touch', ['--no-create', '--', `${folder}/${FACTS}`])
 }
 
-/** Whatever is in a folder of templates, most recently used first. */
-export async function listTemplates(host: Host, path: string): Promise<StoredTemplate[]> {
-  const names = (await host.listDir(path)).filter((name) => /^[0-9a-f]{16}(\.draft)?$/.test(name))
-  const folders = names.map((name) => `${path}/${name}`)
-  const held = await host.held(folders)
-  const all = await Promise.all(
-    folders.map(async (folder, i): Promise<StoredTemplate> => {
-      const whole = await readFacts(host, folder).catch(() => undefined)
-      const touched = await host.fileFacts(whole ? `${folder}/${FACTS}` : folder)
-      const name = names[i] as string
-      return {
-        ...{ key: name, folder, bytes: await bytesOf(host, folder), inUse: held[i] === true },
-        ...(whole && { label: whole.label }),
-        usedAt: touched?.mtimeMs ?? 0,
-      }
-    }),
-  )
-  return all.sort((a, b) => b.usedAt - a.usedAt)
+/** When it was used last, or else made; milliseconds since 1970. */
+export async function touchedAt(host: Host, folder: string): Promise<number> {
+  const facts = await host.fileFacts(`${folder}/${FACTS}`)
+  return (facts ?? (await host.fileFacts(folder)))?.mtimeMs ?? 0
 }
 
-/** Drops those used longest ago until the rest fits, but none that is in use and not `keep`. */
-export async function dropOldTemplates(
-  host: Host,
-  path: string,
-  { limit, keep }: { limit: number; keep?: string },
-): Promise<StoredTemplate[]> {
-  const all = await listTemplates(host, path)
-  let total = all.reduce((sum, { bytes }) => sum + bytes, 0)
-  const dropped: StoredTemplate[] = []
-  for (const template of all.toReversed()) {
-    if (total <= limit) break
-    if (template.inUse || template.key === keep) continue
-    await dropTemplate(host, template.folder)
-    total -= template.bytes
-    dropped.push(template)
-  }
-  return dropped
-}
-
-/** Nobody finds half of it: what has another name is no template. */
-export async function dropTemplate(host: Host, folder: string): Promise<void> {
-  const gone = `${folder}.${crypto.randomUUID().slice(0, 8)}`
-  const { exitCode } = await host.run('mv', ['-T', '--', folder, gone])
-  await host.remove(exitCode === 0 ? gone : folder)
-}
-
-async function readFacts(host: Host, folder: string): Promise<Facts> {
+/** What a template's maker wrote of it. @throws where it is not whole */
+export async function readFacts(host: Host, folder: string): Promise<TemplateFacts> {
   return JSON.parse(Buffer.from(await host.readFile(`${folder}/${FACTS}`)).toString())
 }
 
@@ -161,9 +108,4 @@ function isSame(made: Seen, now: Seen | undefined): boolean {
 
 function digest(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
-}
-
-async function bytesOf(host: Host, folder: string): Promise<number> {
-  const { stdout } = await host.run('du', ['--summarize', '--block-size=1', '--', folder])
-  return Number.parseInt(stdout, 10) || 0
 }

@@ -1,25 +1,21 @@
 import { createHash } from 'node:crypto'
 import { exec } from '../console/exec.ts'
+import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { section } from '../lease/section.ts'
 import { hasSlots, qemuArgs, SLOTS } from '../qemu/args.ts'
 import { outsideScope } from '../scope.ts'
+import { parseSize } from '../units.ts'
 import { boot, discard } from './boot.ts'
 import type { TemplateStore, VmSite } from './home.ts'
 import { saveState } from './migrate.ts'
 import { unconnectedDevices } from './place.ts'
 import { becomeQuiet } from './quiet.ts'
 import type { ResolvedSpec } from './spec.ts'
-import {
-  dropOldTemplates,
-  dropTemplate,
-  readTemplate,
-  sealTemplate,
-  type Template,
-  type TemplateLabel,
-} from './template-files.ts'
+import { readTemplate, sealTemplate, type Template, type TemplateLabel } from './template-files.ts'
+import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
 const LAYOUT = 4
@@ -50,8 +46,8 @@ interface ObtainOptions {
  * The template of a VM's shape, made first where there is none that is whole. One process of the host
  * makes it while the others wait for it.
  *
- * @returns undefined where the DUT has no place for templates
- * @throws what a boot throws
+ * @returns undefined where it went away again
+ * @throws what a boot throws; InfrastructureError where there is no place for templates
  */
 export async function obtainTemplate(
   site: VmSite,
@@ -60,7 +56,6 @@ export async function obtainTemplate(
 ): Promise<Template | undefined> {
   const { host } = site.home
   const store = await site.templates()
-  if (store === undefined) return undefined
   const key = await templateKey(host, spec, options)
   const folder = `${store.path}/${key}`
   const found = await readTemplate(host, folder)
@@ -123,9 +118,7 @@ async function makeTemplate(
 ): Promise<void> {
   const { host } = site.home
   const { guest, dir } = options
-  const draft = `${folder}.draft`
-  await host.remove(draft) // of one who died over it: nobody else is here now
-  await host.makeDir(draft, 0o700)
+  const { folder: draft, lock } = await openDraft(host, store, { key, most: mostOf(spec) })
   try {
     const withMemory = isInState(spec)
     const { machine } = await boot(site, spec, {
@@ -142,15 +135,23 @@ async function makeTemplate(
     }
     const { kernelLog } = machine
     await sealTemplate(host, draft, { label: labelOf(spec, options), kernelLog: kernelLog.text })
-    await host.run('mv', ['-T', '--', draft, folder])
-    await dropOldTemplates(host, store.path, { limit: store.limit, keep: key })
+    const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, folder])
+    if (exitCode !== 0) throw new InfrastructureError('no template was made', { tail: stderr })
   } catch (error) {
     await host.remove(draft)
     throw error
   } finally {
+    await lock.release()
     await host.remove(dir)
     await host.makeDir(dir, 0o700)
   }
+}
+
+/** Bytes that a machine's memory and state can come to: what a guest has written since its boot. */
+function mostOf({ memory }: ResolvedSpec): number {
+  const size = parseSize(memory.size)
+  // The kernel has 64 bytes for each page of 4K (struct page), and as much again for other tables.
+  return Math.min(size, parseSize('256M') + size / 32)
 }
 
 function labelOf(spec: ResolvedSpec, { accel }: ObtainOptions): TemplateLabel {

@@ -26,6 +26,7 @@ export function usePlace(): Place {
       VITEST_DUT_CACHE: `${dir}/cache`,
       VITEST_DUT_LOCK_DIR: `${dir}/locks`,
       VITEST_DUT_RUN_DIR: `${dir}/runs`,
+      VITEST_DUT_TEMPLATES: `${dir}/templates`,
     }
   })
   afterEach(() => rm(place.dir, { recursive: true, force: true }))

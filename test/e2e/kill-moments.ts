@@ -5,6 +5,7 @@ import { admit } from '../../src/lease/admit.ts'
 import { changePages, poolFolder, readPages } from '../../src/lease/pages.ts'
 import { readLedger } from '../../src/lease/records.ts'
 import { sweepLeases } from '../../src/lease/sweep.ts'
+import { pruneTemplates } from '../../src/vm/template-shelf.ts'
 import { poll } from '../../src/wait.ts'
 import { HEAD, type Project } from './project.ts'
 import { processesWith } from './remains.ts'
@@ -83,8 +84,28 @@ export const MOMENTS: readonly Moment[] = [
   },
   { name: 'between two suites', specs: 'short', reach: suiteIsOver, withinMs: 300 },
   { name: 'closing', specs: 'short-1', reach: suiteIsOver, withinMs: 20 },
+  {
+    name: 'making of a template',
+    specs: 'stays',
+    prepare: dropTemplates,
+    reach: isBeingMade,
+    withinMs: 4000,
+  },
   ...(isRoot ? momentsOfPages() : []),
 ]
+
+/** The tests' own. */
+const templates = () => process.env.VITEST_DUT_TEMPLATES ?? ''
+
+async function dropTemplates() {
+  await pruneTemplates(localHost(), templates())
+  return async () => {}
+}
+
+function isBeingMade() {
+  const made = () => readdirSync(templates()).some((name) => name.endsWith('.draft')) || undefined
+  return poll(made, { timeoutMs: 60_000, everyMs: 5 })
+}
 
 function momentsOfPages(): Moment[] {
   return [

@@ -6,6 +6,7 @@ import { growth, hugepages } from './hugepages.ts'
 import { needed, node, testpmd, useful } from './programs.ts'
 import { acceleration, kvmDevice, qemu } from './qemu.ts'
 import { taps, user } from './rights.ts'
+import { templates } from './templates.ts'
 
 export interface Result extends Finding {
   /** What was looked at. */
@@ -34,7 +35,7 @@ async function lookAt(machine: Machine, onPending: (names: string[]) => void): P
   const checks: Check[] = [
     ...[qemu, acceleration, ...needed, ...useful],
     ...(await hugepages(machine.host)),
-    ...[locks, runs, cache, guest, tools, testpmd],
+    ...[locks, runs, cache, guest, tools, templates, testpmd],
     ...[user, kvmDevice, taps, growth],
   ]
   const pending = new Set(checks.map(({ name }) => name))

@@ -1,0 +1,22 @@
+// Starts one VM of a shape in a process of its own and tells how, in lines of JSON: each stage, and at
+// the end how it was started. Then it waits for a line on standard input.
+import { Dut } from '../../src/fleet/dut.ts'
+import { openRunFolder } from '../../src/fleet/run-folder.ts'
+import { localHost } from '../../src/host/local.ts'
+import { nextLine } from '../lease/process.ts'
+
+const host = localHost()
+const folder = await openRunFolder(host)
+await using dut = new Dut({
+  ...{ name: 'dut0', host, dir: `${folder.path}/d`, bootTimeoutMs: 120_000 },
+  onProgress: (progress) => {
+    if (progress.kind === 'vm') console.log(JSON.stringify({ stage: progress.stage }))
+    else console.log(JSON.stringify({ note: progress.line }))
+  },
+})
+const vm = await dut.start({ memory: '192M' })
+const { stdout } = await vm.exec('hostname', { check: true })
+console.log(JSON.stringify({ startedBy: vm.startedBy, hostname: stdout.trim() }))
+await nextLine()
+await dut.close()
+await folder.close()

@@ -1,0 +1,265 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as after } from 'node:timers/promises'
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest'
+import { Dut } from '../../src/fleet/dut.ts'
+import { openRunFolder } from '../../src/fleet/run-folder.ts'
+import { localHost } from '../../src/host/local.ts'
+import type { VmSpec } from '../../src/vm/spec.ts'
+import type { Vm } from '../../src/vm/vm.ts'
+import { poll } from '../../src/wait.ts'
+import { startProcess, type TestProcess } from '../lease/process.ts'
+import { HEAD, makeProject } from './project.ts'
+
+/*
+ * Templates in a folder of each test's own, which is empty at first.
+ */
+
+let store: string
+beforeEach(async () => {
+  store = await mkdtemp('/dev/shm/dut-templates-')
+  vi.stubEnv('VITEST_DUT_TEMPLATES', store)
+  onTestFinished(async () => {
+    vi.unstubAllEnvs()
+    await rm(store, { recursive: true })
+  })
+})
+
+const templates = () => readdirSync(store).filter((name) => /^[0-9a-f]{16}$/.test(name))
+const SHAPE: VmSpec = { memory: '192M' }
+
+/** A suite's DUT, with what is told of it. */
+async function openDut() {
+  const host = localHost()
+  const folder = await openRunFolder(host)
+  const notes: string[] = []
+  const stages: string[] = []
+  const dut = new Dut({
+    ...{ name: 'dut0', host, dir: join(folder.path, 'd'), bootTimeoutMs: 120_000 },
+    onProgress: (progress) => {
+      if (progress.kind === 'note') notes.push(progress.line)
+      else stages.push(progress.stage)
+    },
+  })
+  onTestFinished(async () => {
+    await dut.close()
+    await folder.close()
+  })
+  return { dut, notes, stages }
+}
+
+const answers = async (vm: Vm) => (await vm.exec('hostname', { check: true })).stdout.trim()
+
+test('every VM of a known shape is a clone: in all suites, workers and runs', async () => {
+  const spec = (name: string) => `${HEAD}
+const test = dutTest({ vms: 2, vm: { memory: '192M' } })
+test('${name}', async ({ vms }) => {
+  for (const vm of vms) await vm.exec('true', { check: true })
+  mark('${name}', JSON.stringify(vms.map((vm) => vm.startedBy)))
+})`
+  const project = makeProject({ 'a.spec.ts': spec('a'), 'b.spec.ts': spec('b') })
+  for (let run = 0; run < 2; run++) {
+    const { status, output } = await project.vitest().ended
+    expect(status, output).toBe(0)
+    for (const name of ['a', 'b']) {
+      expect(JSON.parse(await project.mark(name))).toEqual(['clone', 'clone'])
+    }
+    expect(templates()).toHaveLength(1)
+  }
+})
+
+test('what shapes the machine has a template of its own, what it is connected to has not', async () => {
+  const { dut } = await openDut()
+  const { link, userNet } = await import('vitest-dut')
+  const start = async (spec: VmSpec) => {
+    const vm = await dut.start({ ...SHAPE, ...spec })
+    expect(await answers(vm)).toBe(vm.name)
+    expect(vm.startedBy).toBe('clone')
+    await dut.stop(vm)
+    return templates().length
+  }
+  expect(await start({})).toBe(1)
+  expect(await start({ name: 'other' })).toBe(1)
+  expect(await start({ cpus: 2 })).toBe(2)
+  expect(await start({ memory: '256M' })).toBe(3)
+  expect(await start({ devices: [link('a')] })).toBe(4)
+  expect(await start({ devices: [link('b')] })).toBe(4)
+  expect(await start({ devices: [userNet({ forward: [7] })] })).toBe(4)
+  expect(await start({ devices: [link('a', { properties: { mrg_rxbuf: false } })] })).toBe(5)
+  expect(await start({ memory: { size: '192M', shared: true } })).toBe(5)
+})
+
+/** Every way is in the tests of reading one; here are those that clones would notice the latest. */
+const SPOILS: Record<string, (folder: string) => Promise<unknown>> = {
+  'is removed': (folder) => rm(folder, { recursive: true }),
+  'loses its memory': (folder) => rm(`${folder}/memory`),
+  'has other memory': (folder) => replace(`${folder}/memory`, Buffer.alloc(192 << 20)),
+  'has nonsense for state': (folder) => writeFile(`${folder}/state`, Buffer.alloc(300_000, 7)),
+  'has nonsense for facts': (folder) => writeFile(`${folder}/facts`, '{"state":'),
+}
+
+/** Under another name first: VMs that have the file mapped keep what they have. */
+async function replace(path: string, data: Buffer): Promise<void> {
+  await writeFile(`${path}.new`, data)
+  await rename(`${path}.new`, path)
+}
+
+test('one that is spoiled between two starts is made anew', { timeout: 300_000 }, async () => {
+  const { dut } = await openDut()
+  await dut.stop(await dut.start(SHAPE))
+  for (const [how, spoil] of Object.entries(SPOILS)) {
+    const [key = ''] = templates()
+    await spoil(join(store, key))
+    const vm = await dut.start(SHAPE)
+    expect(await answers(vm), how).toBe('vm0')
+    expect(vm.startedBy, how).toBe('clone')
+    await dut.stop(vm)
+    expect(templates(), how).toEqual([key])
+  }
+})
+
+test('one that is spoiled while VMs start: they start all the same', {
+  timeout: 600_000,
+}, async () => {
+  const { dut } = await openDut()
+  await dut.stop(await dut.start(SHAPE))
+  const [key = ''] = templates()
+  const [folder, good] = [join(store, key), join(store, 'good')]
+  await localHost().run('cp', ['--archive', '--sparse=always', '--', folder, good])
+  const ways: string[] = []
+  for (const [how, spoil] of Object.entries(SPOILS)) {
+    for (const delayMs of [5, 60]) {
+      await rm(folder, { recursive: true, force: true })
+      await localHost().run('cp', ['--archive', '--sparse=always', '--', good, folder])
+      const starting = dut.startAll([SHAPE, SHAPE])
+      await after(delayMs)
+      await spoil(folder).catch(() => {}) // it is just being replaced
+      const vms = await starting
+      for (const vm of vms) expect(await answers(vm), `${how} after ${delayMs} ms`).toBe(vm.name)
+      ways.push(...vms.map((vm) => vm.startedBy))
+      await Promise.all(vms.map((vm) => dut.stop(vm)))
+    }
+  }
+  expect(new Set(ways)).toContain('clone')
+})
+
+test('one that is removed while its clones run does not touch them', async () => {
+  const { dut } = await openDut()
+  const vms = await dut.startAll([SHAPE, SHAPE])
+  await rm(join(store, templates()[0] ?? ''), { recursive: true })
+  for (const vm of vms) {
+    const { stdout } = await vm.exec('find / -xdev -type f | head -n 500 | xargs cat | wc -c')
+    expect(Number(stdout)).toBeGreaterThan(1e6)
+  }
+})
+
+/** What another process says of its start, up to how it was started. */
+async function told(peer: TestProcess): Promise<Record<string, string>[]> {
+  const all: Record<string, string>[] = []
+  while (all.at(-1)?.startedBy === undefined) all.push(JSON.parse(await peer.line()))
+  return all
+}
+
+const startPeer = () => {
+  const peer = startProcess('../e2e/template-peer.ts', [], {
+    lockDir: process.env.VITEST_DUT_LOCK_DIR ?? '',
+  })
+  onTestFinished(() => peer.kill())
+  return peer
+}
+
+test('two processes that want it at once: one makes it', async () => {
+  const peers = [startPeer(), startPeer()]
+  const stages = await Promise.all(peers.map(told))
+  const makers = stages.filter((all) => all.some(({ stage }) => stage === 'kernel'))
+  expect(makers).toHaveLength(1)
+  for (const all of stages) expect(all.at(-1)).toEqual({ startedBy: 'clone', hostname: 'vm0' })
+  expect(templates()).toHaveLength(1)
+  for (const peer of peers) peer.say('end')
+  for (const peer of peers) expect(await peer.exited).toEqual({ code: 0, signal: null })
+})
+
+test.each(['qemu', 'kernel', 'shell', 'saving'])(
+  'a maker that is killed at the stage %s: the next one makes it',
+  async (stage) => {
+    const maker = startPeer()
+    const drafts = () => readdirSync(store).filter((name) => name.endsWith('.draft'))
+    if (stage === 'saving') {
+      const state = () => drafts().some((name) => existsSync(join(store, name, 'state')))
+      await poll(() => state() || undefined, { timeoutMs: 60_000, everyMs: 1 })
+    } else {
+      for (;;) if (JSON.parse(await maker.line()).stage === stage) break
+    }
+    expect(templates()).toEqual([])
+    expect(drafts()).toHaveLength(1)
+    await maker.kill()
+    const next = startPeer()
+    expect((await told(next)).at(-1)).toEqual({ startedBy: 'clone', hostname: 'vm0' })
+    expect(drafts()).toEqual([])
+    expect(templates()).toHaveLength(1)
+    next.say('end')
+    await next.exited
+  },
+)
+
+test('no room for a template: the VM boots, and the run says why, once', async () => {
+  const host = localHost()
+  await host.run('mount', ['-t', 'tmpfs', '-o', 'size=200M,mode=700', 'tmpfs', store])
+  onTestFinished(async () => void (await host.run('umount', [store])))
+  const { dut, notes } = await openDut()
+  const vms = await dut.startAll([SHAPE, SHAPE])
+  expect(vms.map((vm) => vm.startedBy)).toEqual(['cold', 'cold'])
+  expect(new Set(notes.filter((line) => /boots/.test(line)))).toEqual(
+    new Set(
+      ['vm0', 'vm1'].map(
+        (name) =>
+          `${name} boots from its kernel on: a template needs up to 192M, and ${store} has 50M`,
+      ),
+    ),
+  )
+  expect(readdirSync(store)).toEqual([])
+})
+
+test('a folder of templates that is not ours alone is not used', async () => {
+  await localHost().run('chmod', ['755', store])
+  const { dut, notes } = await openDut()
+  expect((await dut.start(SHAPE)).startedBy).toBe('cold')
+  expect(notes.join('\n')).toContain(`${store} is not a folder of this user's alone`)
+  expect(readdirSync(store)).toEqual([])
+  await localHost().run('chmod', ['700', store])
+})
+
+test('a shape that cannot be saved boots and says why; to insist is an error', async () => {
+  const { dut, notes } = await openDut()
+  const { raw } = await import('vitest-dut')
+  const shape = { ...SHAPE, devices: [raw('-device', 'edu')] }
+  expect((await dut.start(shape)).startedBy).toBe('cold')
+  expect(notes).toContain('vm0 boots from its kernel on: a raw device cannot be saved')
+  await expect(dut.start({ ...shape, boot: 'template' })).rejects.toThrow(
+    /boot: 'template' cannot be: a raw device cannot be saved/,
+  )
+  expect((await dut.start({ ...SHAPE, boot: 'template' })).startedBy).toBe('clone')
+  expect((await dut.start({ ...SHAPE, boot: 'cold' })).startedBy).toBe('cold')
+})
+
+test('VITEST_DUT_BOOT=cold has all boot whose spec does not say', async () => {
+  vi.stubEnv('VITEST_DUT_BOOT', 'cold')
+  const { dut, notes } = await openDut()
+  expect((await dut.start(SHAPE)).startedBy).toBe('cold')
+  expect((await dut.start({ ...SHAPE, boot: 'auto' })).startedBy).toBe('clone')
+  expect(notes.filter((line) => /boots/.test(line))).toEqual([])
+  vi.stubEnv('VITEST_DUT_BOOT', 'warm')
+  await expect(dut.start(SHAPE)).rejects.toThrow(`VITEST_DUT_BOOT: "warm" is unknown`)
+})
+
+test('a clone shares the memory that it has not changed', async () => {
+  const { dut } = await openDut()
+  const [one] = (await dut.startAll([SHAPE, SHAPE])) as [Vm, Vm]
+  const { stdout } = await localHost().run('cat', [`/proc/${one.pid}/smaps_rollup`])
+  const kilobytes = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(stdout)?.[1])
+  expect(kilobytes('Pss')).toBeLessThan(kilobytes('Rss') * 0.9)
+  const file = join(store, templates()[0] ?? '', 'memory')
+  expect(statSync(file).blocks * 512).toBeGreaterThan(50 << 20)
+})
