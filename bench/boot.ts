@@ -21,7 +21,9 @@ export async function boot(dut: Dut, guest: Guest, accel: string): Promise<Row[]
       await Promise.all(started.splice(0).map((vm) => vm.stop()))
       times.ours.push(
         await time(async () => {
-          const vms = await dut.startAll(Array.from({ length: count }, () => ({})))
+          const vms = await dut.startAll(
+            Array.from({ length: count }, () => ({ boot: 'cold' as const })),
+          )
           await Promise.all(vms.map((vm) => vm.cmd('true')))
           started.push(...vms.map((vm) => ({ stop: () => dut.stop(vm) })))
         }),

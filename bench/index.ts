@@ -5,6 +5,7 @@ import { openRunFolder } from '../src/fleet/run-folder.ts'
 import { localHost } from '../src/host/local.ts'
 import { ensureGuest } from '../src/image/guest.ts'
 import { boot } from './boot.ts'
+import { clones } from './clones.ts'
 import { ends } from './ends.ts'
 import { latency } from './latency.ts'
 import { locks } from './locks.ts'
@@ -35,6 +36,7 @@ try {
   await raw.end()
   await dut.stop(vm)
   rows.push(...(await boot(dut, guest, bare)))
+  rows.push(...(await clones(dut, guest, accel)))
   rows.push(...(await locks()), ...(await ends(dut, guest, bare)))
   printTable(rows)
   if (rows.some((row) => !row.ok)) process.exitCode = 1

@@ -4,8 +4,9 @@ import { openHost } from './host.ts'
 import { print, printJson } from './output.ts'
 
 const HELP = `
-Whoever holds the lock of a run's folder or of a lease is alive, and nothing of theirs is touched. Each
-run begins with the same; this is for those who do not want to wait for the next one.
+Whoever holds the lock of a run's folder or of a lease is alive, and nothing of
+theirs is touched. Each run begins with the same; this is for those who do not
+want to wait for the next one.
 
 Exit status:
   0  done

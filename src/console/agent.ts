@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { asError, GuestError, UsageError } from '../errors.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
+import { type Reading, readingOf } from './clock.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 
 /** One conversation with the agent: a command's run, or a terminal in the guest. */
@@ -20,13 +21,6 @@ export interface Identity {
   seed?: Uint8Array
   /** 32 hexadecimal digits; random where none are given. */
   machineId?: string
-}
-
-/** The guest's clock, as one round trip saw it. */
-interface Reading {
-  /** Milliseconds that it is behind ours; wrong by half the round trip at most. */
-  behindMs: number
-  roundTripMs: number
 }
 
 /** Bytes that a kernel's random state is renewed with. */
@@ -114,9 +108,7 @@ export class Agent {
   ): Promise<Reading> {
     const sentAt = Date.now()
     const answer = await this.#ask(type, payload, options)
-    const roundTripMs = Date.now() - sentAt
-    const guestMs = Number(Buffer.from(answer).readBigInt64LE()) / 1e6
-    return { behindMs: sentAt + roundTripMs / 2 - guestMs, roundTripMs }
+    return readingOf(answer, sentAt, Date.now())
   }
 
   /**

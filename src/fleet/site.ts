@@ -30,6 +30,7 @@ export function siteOf(
 ): VmSite {
   const note = (line: string, once?: boolean) =>
     onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
+  const accels = new Map<string, ReturnType<typeof chooseAccel>>()
   let guest: Promise<Guest> | undefined
   let store: Promise<TemplateStore> | undefined
   return {
@@ -57,9 +58,13 @@ export function siteOf(
       })
       return guest
     },
-    accel: async (qemu, wanted) => {
+    accel: (qemu, wanted) => {
       const onNote = (line: string) => note(line, true)
-      return (await chooseAccel({ host, qemu, wanted, cacheDir, onNote })).accel
+      const key = `${wanted} ${qemu}`
+      const choice = accels.get(key) ?? chooseAccel({ host, qemu, wanted, cacheDir, onNote })
+      accels.set(key, choice)
+      choice.catch(() => accels.delete(key))
+      return choice.then(({ accel }) => accel)
     },
   }
 }

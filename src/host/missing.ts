@@ -12,7 +12,12 @@ export function missing(file: string): InfrastructureError {
 
 /** Debian's names, where they are not the program's. */
 const PACKAGES: Record<string, string> = {
+  cp: 'coreutils',
   df: 'coreutils',
+  du: 'coreutils',
+  mv: 'coreutils',
+  stat: 'coreutils',
+  touch: 'coreutils',
   'dpdk-testpmd': 'dpdk-dev',
   'qemu-system-x86_64': 'qemu-system-x86',
   flock: 'util-linux',

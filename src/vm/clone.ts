@@ -9,7 +9,7 @@ import type { VmSite } from './home.ts'
 import { launch, type Machine } from './launch.ts'
 import { loadState } from './migrate.ts'
 import type { ResolvedSpec } from './spec.ts'
-import { markUsed, readTemplate, type Template } from './template-files.ts'
+import { isStillThere, markUsed, type Template } from './template-files.ts'
 
 interface CloneOptions {
   dir: string
@@ -46,12 +46,12 @@ export async function clone(
   const shell = new Shell(machine.console)
   const restore = async () => {
     await restoreState(site, machine, template)
-    void markUsed(host, template).catch(() => {})
-    await onLaunched(machine)
     await Promise.all([
+      onLaunched(machine),
       machine.agent.identify({ hostname: spec.name }),
       shell.adopt({ hostname: spec.name }),
     ])
+    void markUsed(host, template).catch(() => {})
     onStage('devices')
     if (spec.devices.length > 0) await machine.agent.bindNics()
   }
@@ -71,11 +71,12 @@ export async function clone(
 
 async function restoreState(site: VmSite, machine: Machine, template: Template): Promise<void> {
   const { qmp, kernelLog, where } = machine
-  await loadState(machine, { path: template.state, withMemory: template.memory === undefined })
-  // Had somebody removed the memory's file meanwhile, QEMU would have made an empty one.
-  if ((await readTemplate(site.home.host, template.folder)) === undefined) {
-    throw new GuestError('its template went away', where)
-  }
+  const [isThere] = await Promise.all([
+    // Had somebody removed the memory's file meanwhile, QEMU would have made an empty one.
+    isStillThere(site.home.host, template),
+    loadState(machine, { path: template.state, withMemory: template.memory === undefined }),
+  ])
+  if (!isThere) throw new GuestError('its template went away', where)
   kernelLog.continueFrom(template.kernelLog)
   await qmp.execute('cont')
 }

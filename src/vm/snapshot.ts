@@ -2,6 +2,7 @@ import type { Shell } from '../console/shell.ts'
 import type { ShellState } from '../console/shell-state.ts'
 import { GuestError, UsageError } from '../errors.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
+import { QmpClosedError } from '../qemu/qmp.ts'
 import { SnapshotFile } from '../qemu/snapshots.ts'
 import { poll } from '../wait.ts'
 import type { Machine } from './launch.ts'
@@ -29,6 +30,12 @@ const LAST_ANSWER_MS = 1000
 const BACK_PATIENCE_MS = 30_000
 
 const RESTORED = 'the VM was taken back to a snapshot meanwhile'
+
+/** Devices as QEMU has them: one that came back is the same, whatever it is connected to by now. */
+function describe(devices: readonly PlacedDevice[]): string {
+  const all = devices.map(({ device, mac }) => JSON.stringify([device, mac]))
+  return all.sort().join()
+}
 
 /** The snapshots of one VM. */
 export class Snapshots {
@@ -68,7 +75,10 @@ export class Snapshots {
         await qmp.execute('cont')
       }
       const drop = async () => {
-        if (this.#kept.delete(snapshot)) await this.#file.drop(tag)
+        if (!this.#kept.delete(snapshot)) return
+        await this.#file.drop(tag).catch((error) => {
+          if (!(error instanceof QmpClosedError)) throw error // with QEMU the file is gone
+        })
       }
       const snapshot = { vm: where.vm, drop, [Symbol.asyncDispose]: drop }
       this.#kept.set(snapshot, state)
@@ -116,8 +126,7 @@ export class Snapshots {
 
   #checkDevices(kept: Kept): void {
     const { devices, where } = this.#machine
-    const same = devices.length === kept.devices.length
-    if (same && devices.every((device, i) => device === kept.devices[i])) return
+    if (describe(devices) === describe(kept.devices)) return
     throw new UsageError(`${where.vm}: devices were plugged or unplugged since the snapshot`, {
       hint: 'undo that first, or take the snapshot afterwards',
     })

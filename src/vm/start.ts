@@ -1,4 +1,4 @@
-import { asError, firstLine, UsageError } from '../errors.ts'
+import { DutError, firstLine, UsageError } from '../errors.ts'
 import { attachTap, ensureBridge } from '../lease/bridge.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
@@ -86,16 +86,19 @@ async function tryToClone(
       hint: `leave boot out, and it boots from its kernel on`,
     })
   }
+  // Without its name: a line for each reason is enough.
+  const note = (why: string) => site.note(`a VM boots from its kernel on: ${why}`)
   if (reason !== undefined) {
-    site.note(`${name} boots from its kernel on: ${reason}`)
+    note(reason)
     return undefined
   }
   try {
     const template = await obtainTemplate(site, spec, options)
-    return template && (await clone(site, spec, { ...options, template }))
+    return await clone(site, spec, { ...options, template })
   } catch (error) {
     options.signal?.throwIfAborted()
-    site.note(`${name} boots from its kernel on: ${firstLine(asError(error))}`)
+    if (boot === 'template') throw error
+    note(error instanceof DutError ? error.shortMessage : firstLine(error))
     await site.home.host.remove(options.dir)
     await site.home.host.makeDir(options.dir, 0o700)
     return undefined

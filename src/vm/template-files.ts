@@ -47,9 +47,7 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
   const [memory, state] = [`${folder}/memory`, `${folder}/state`]
   try {
     const facts = await readFacts(host, folder)
-    // Memory is too large to be read each time; who changes it changes its times as well.
-    if (facts.memory && !isSame(facts.memory, await host.fileFacts(memory))) return undefined
-    if (!isSame(facts.state, await host.fileFacts(state))) return undefined
+    if (!(await isUntouched(host, folder, facts))) return undefined
     if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
       return undefined
     }
@@ -59,6 +57,22 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
   } catch {
     return undefined // none, or half of one
   }
+}
+
+/** Whether the files of a template that was read are still those. */
+export async function isStillThere(host: Host, { folder }: Template): Promise<boolean> {
+  const facts = await readFacts(host, folder).catch(() => undefined)
+  return facts !== undefined && isUntouched(host, folder, facts)
+}
+
+// Memory is too large to be read each time; who changes it changes its times as well.
+async function isUntouched(
+  host: Host,
+  folder: string,
+  { memory, state }: TemplateFacts,
+): Promise<boolean> {
+  const now = (name: string) => host.fileFacts(`${folder}/${name}`)
+  return isSame(state, await now('state')) && (!memory || isSame(memory, await now('memory')))
 }
 
 /** Makes a folder with memory and state into a template; those files are not to be changed any more. */
@@ -81,8 +95,12 @@ export async function sealTemplate(
   await host.writeFile(`${folder}/${FACTS}`, JSON.stringify(facts))
 }
 
+/** As near as it has to be known when a template was used last. */
+const NEAR_MS = 60_000
+
 /** Keeps a template from being the next that is dropped. */
 export async function markUsed(host: Host, { folder }: Template): Promise<void> {
+  if (Date.now() - (await touchedAt(host, folder)) < NEAR_MS) return
   await host.run('touch', ['--no-create', '--', `${folder}/${FACTS}`])
 }
 

@@ -101,11 +101,13 @@ export function openDraft(
   return withShelf(host, path, async () => {
     const folder = `${path}/${key}.draft`
     await host.remove(folder) // of one who died over it: a template has one maker at a time
-    await dropOldest(host, path, limit - most)
+    const left = await dropOldest(host, path, limit - most)
     const { stdout } = await host.run('df', ['--output=avail', '--block-size=1', '--', path])
-    const room = Math.min(limit, Number.parseInt(stdout.split('\n')[1] ?? '', 10))
+    const room = Math.min(limit - left, Number.parseInt(stdout.split('\n')[1] ?? '', 10))
     if (!(room >= most)) {
-      const [needs, has] = [most, room].map((bytes) => formatSize(bytes - (bytes % 2 ** 20)))
+      const [needs, has] = [most, Math.max(0, room)].map((bytes) =>
+        formatSize(bytes - (bytes % 2 ** 20)),
+      )
       throw new InfrastructureError(`a template needs up to ${needs}, and ${path} has ${has}`, {
         hint: 'set VITEST_DUT_TEMPLATES to a folder with more room, best one in memory',
       })
@@ -123,8 +125,8 @@ export async function dropTemplate(host: Host, folder: string): Promise<void> {
   await host.remove(exitCode === 0 ? gone : folder)
 }
 
-/** Drops those used longest ago until the rest fits, but none that is in use. */
-async function dropOldest(host: Host, path: string, limit: number): Promise<void> {
+/** Drops those used longest ago until the rest fits, but none that is in use; bytes of the rest. */
+async function dropOldest(host: Host, path: string, limit: number): Promise<number> {
   const all = await listTemplates(host, path)
   let total = all.reduce((sum, { bytes }) => sum + bytes, 0)
   for (const { folder, bytes, inUse } of all.toReversed()) {
@@ -133,6 +135,7 @@ async function dropOldest(host: Host, path: string, limit: number): Promise<void
     await dropTemplate(host, folder)
     total -= bytes
   }
+  return total
 }
 
 async function withShelf<T>(host: Host, path: string, fn: () => Promise<T>): Promise<T> {

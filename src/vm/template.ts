@@ -46,14 +46,13 @@ interface ObtainOptions {
  * The template of a VM's shape, made first where there is none that is whole. One process of the host
  * makes it while the others wait for it.
  *
- * @returns undefined where it went away again
  * @throws what a boot throws; InfrastructureError where there is no place for templates
  */
 export async function obtainTemplate(
   site: VmSite,
   spec: ResolvedSpec,
   options: ObtainOptions,
-): Promise<Template | undefined> {
+): Promise<Template> {
   const { host } = site.home
   const store = await site.templates()
   const key = await templateKey(host, spec, options)
@@ -67,14 +66,16 @@ export async function obtainTemplate(
     if (made) return made
     await dropTemplate(host, folder)
     await makeTemplate(site, spec, { ...options, store, folder, key })
-    return readTemplate(host, folder)
+    const whole = await readTemplate(host, folder)
+    if (whole === undefined) throw new InfrastructureError('its template went away at once')
+    return whole
   }
   return outsideScope(() => section(host, `template ${key}`, make, { signal }))
 }
 
 /**
- * All that shapes the saved machine. What its devices are connected to has no part in it, nor whether
- * others can map its memory.
+ * All that shapes the saved machine, and the node that its memory is on. What its devices are connected
+ * to has no part in it, nor whether others can map its memory.
  */
 async function templateKey(
   host: Host,
@@ -91,7 +92,7 @@ async function templateKey(
   const args = qemuArgs({
     ...{ ...spec, name: '', accel, cpu: spec.cpus, boot: guest, unconnected: true },
     devices: unconnectedDevices(spec.devices),
-    memory: { size: spec.memory.size, shared: false, hugepages: false },
+    memory: { ...spec.memory, shared: false, hugepages: false },
     sockets: { qmp: '', kernelLog: '', agent: '' },
   })
   const parts = isInState(spec) ? 'one file' : 'memory apart'

@@ -4,6 +4,7 @@ import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
 import type { Pattern } from '../console/pattern.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
+import { UsageError } from '../errors.ts'
 import type { Device } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { defer } from '../scope.ts'
@@ -176,10 +177,16 @@ export class Vm implements AsyncDisposable {
    *
    * @throws GuestError when programs in the guest print without end
    * @throws InfrastructureError when QEMU cannot save it, as with a device of the host's in it
+   * @throws UsageError while it is paused
    */
   async snapshot(): Promise<Snapshot> {
+    if (this.#paused) {
+      throw new UsageError(`${this.name}: a VM that is paused cannot be kept`, {
+        hint: 'vm.resume() first: its guest is asked whether it has said all',
+      })
+    }
     const snapshot = await this.#snapshots.take()
-    defer(() => snapshot.drop().catch(() => {})) // QEMU may be gone by then, and with it the snapshot
+    defer(() => snapshot.drop())
     return snapshot
   }
 

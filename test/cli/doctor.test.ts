@@ -1,13 +1,16 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statfsSync } from 'node:fs'
 import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { roughSize } from '../../src/cli/output.ts'
+import { localHost } from '../../src/host/local.ts'
 import { openPty } from '../../src/host/pty.ts'
 import { poll } from '../../src/wait.ts'
 import { type CliOptions, cli, MAIN, makeBin, usePlace } from './cli.ts'
 import { CURRENT, GUEST_BYTES, OLD, putGuest } from './guest-folders.ts'
+import { putDraft, putTemplate } from './template-folders.ts'
 
 const place = usePlace()
 const ROOT = userInfo().uid === 0
@@ -56,8 +59,8 @@ describe('on this machine', () => {
     expect(names).toEqual([
       ...['node', 'node-pty', 'qemu', 'acceleration', 'setpriv', 'flock', 'taskset', 'ip'],
       ...pools,
-      ...['lock folder', 'run folder', 'guest cache', 'guest', 'guest build', 'testpmd'],
-      ...['user', 'kvm device', 'taps', 'hugepages growth'],
+      ...['lock folder', 'run folder', 'guest cache', 'guest', 'guest build', 'templates'],
+      ...['testpmd', 'user', 'kvm device', 'taps', 'hugepages growth'],
     ])
     for (const found of answer.checks) {
       const keys = ['check', 'status', 'detail', ...('fix' in found ? ['fix'] : [])]
@@ -292,6 +295,53 @@ describe('the run folder', () => {
   })
 })
 
+describe('the templates', () => {
+  const store = () => place.env.VITEST_DUT_TEMPLATES as string
+  const look = async () => (await doctor()).templates
+  /** Rounded as the doctor does it; what is counted comes from elsewhere. */
+  const taken = () => roughSize(du(`${store()}/*`))
+  const limit = () => {
+    const { blocks, bsize } = statfsSync(store())
+    return roughSize(Math.min(8 * 2 ** 30, (blocks * bsize) / 4))
+  }
+
+  test('are where they are kept, which is made for this user alone', async () => {
+    const found = await look()
+    expect(found).toEqual({ status: 'ok', detail: `${store()}: 0 templates, 0B of ${limit()}` })
+    expect((await stat(store())).mode & 0o7777).toBe(0o700)
+  })
+
+  test('are counted, with what they take of the room for them', async () => {
+    await putTemplate(store(), 1)
+    expect((await look())?.detail).toBe(`${store()}: 1 template, ${taken()} of ${limit()}`)
+    const used = await putTemplate(store(), 2, { megabytes: 3 })
+    await putDraft(store(), 3)
+    const lock = await localHost().lock(used, { shared: true })
+    onTestFinished(() => lock.release())
+    const detail = `${store()}: 3 templates (1 in use), ${taken()} of ${limit()}`
+    expect(await look()).toEqual({ status: 'ok', detail })
+  })
+
+  test('cannot be kept in a folder that others may look into', async () => {
+    await mkdir(store())
+    await chmod(store(), 0o755)
+    expect(await look()).toEqual({
+      status: 'degraded',
+      detail:
+        `${store()} is not a folder of this user's alone: remove it, or set ` +
+        'VITEST_DUT_TEMPLATES to a folder of your own with mode 700',
+    })
+  })
+
+  test('cannot be kept where there is no folder', async () => {
+    await writeFile(store(), '')
+    expect(await look()).toMatchObject({
+      status: 'degraded',
+      detail: expect.stringContaining(`the folder of templates ${store()} cannot be made`),
+    })
+  })
+})
+
 // As root somebody else can be played, and another machine: in a mount namespace, so that nothing of
 // this one is touched.
 describe.runIf(ROOT)('played', () => {
@@ -320,6 +370,10 @@ describe.runIf(ROOT)('played', () => {
       detail: expect.stringContaining('cannot be written'),
     })
     expect(found['lock folder']?.detail).toContain('owner this user, mode 1777')
+    expect(found.templates).toMatchObject({
+      status: 'degraded',
+      detail: expect.stringContaining('templates cannot be made'),
+    })
     if (!existsSync('/dev/kvm')) return
     const fix = expect.stringContaining('sudo usermod -aG kvm $USER')
     expect(found['kvm device']).toMatchObject({ status: 'degraded', fix })
@@ -359,6 +413,17 @@ describe.runIf(ROOT)('played', () => {
       ...(module && { fix: `modprobe ${module}` }),
     })
     expect(found.taps).toMatchObject({ status: 'degraded', fix: 'modprobe tun' })
+  })
+
+  test.each([
+    ['1G', 'degraded', '256M: little room; VITEST_DUT_TEMPLATES names another folder'],
+    ['2G', 'ok', '512M'],
+  ])('a file system for templates of %s', async (size, status, room) => {
+    const store = place.env.VITEST_DUT_TEMPLATES as string
+    await mkdir(store)
+    const script = `mount -t tmpfs -o size=${size},mode=700 tmpfs ${store}`
+    const found = await doctor({ prefix: [...unshared(script), 'sh'] })
+    expect(found.templates).toEqual({ status, detail: `${store}: 0 templates, 0B of ${room}` })
   })
 
   test('huge pages on two nodes', async () => {
@@ -446,6 +511,15 @@ describe('for people', () => {
     expect(screen.slice(progress)).toMatch(/^[^\r\n]* …\x1b\[1G\x1b\[0K[^…]*$/)
   })
 })
+
+/** Bytes that files and folders take, as du(1) counts them. */
+function du(pattern: string): number {
+  const lines = execFileSync('sh', ['-c', `du -sB1 -- ${pattern}`])
+    .toString()
+    .trim()
+    .split('\n')
+  return lines.reduce((sum, line) => sum + Number.parseInt(line, 10), 0)
+}
 
 function which(name: string): string {
   try {

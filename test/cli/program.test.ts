@@ -11,13 +11,17 @@ const PACKAGE = JSON.parse(await readFile(new URL('../../package.json', import.m
 
 describe('help', () => {
   test.each([
-    ['', 'doctor', 'guest', '--version'],
+    ['', 'doctor', 'ps', 'clean', 'guest', 'template', '--version'],
     ['doctor', '--json', 'nothing is missing'],
+    ['ps', '--json'],
     ['guest', 'build', 'path', 'list', 'prune'],
     ['guest build', 'print its folder'],
     ['guest path', 'not built yet'],
     ['guest list', '--json'],
     ['guest prune', '--dry-run', '--json'],
+    ['template', 'list', 'prune'],
+    ['template list', '--json'],
+    ['template prune', '--dry-run', '--json'],
   ])('of vitest-dut %s', async (command, ...parts) => {
     const words = command.split(' ').filter((word) => word !== '')
     const { stdout, stderr, exitCode } = await run(...words, '--help')
@@ -31,7 +35,7 @@ describe('help', () => {
   })
 
   test('is what one gets without a command, as an error', async () => {
-    for (const words of [[], ['guest']]) {
+    for (const words of [[], ['guest'], ['template']]) {
       const { stdout, stderr, exitCode } = await run(...words)
       expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 2 })
       expect(stderr).toContain('Usage: vitest-dut')
@@ -46,6 +50,7 @@ test('the version is that of the package', async () => {
 test.each([
   [['doctr'], "unknown command 'doctr'\n(Did you mean doctor?)"],
   [['guest', 'lst'], "unknown command 'lst'\n(Did you mean list?)"],
+  [['template', 'prun'], "unknown command 'prun'\n(Did you mean prune?)"],
   [['doctor', '--jsn'], "unknown option '--jsn'\n(Did you mean --json?)"],
   [['doctor', 'now'], 'too many arguments'],
 ])('%j is a usage error', async (words, message) => {

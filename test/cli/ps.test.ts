@@ -1,12 +1,16 @@
 import { spawn } from 'node:child_process'
-import { readdir } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, mkdir, readdir } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { localHost } from '../../src/host/local.ts'
 import { startProcess } from '../lease/process.ts'
 import { cli, usePlace } from './cli.ts'
+import { keyOf, putDraft, putTemplate } from './template-folders.ts'
 
 const place = usePlace()
 const ps = (...words: string[]) => cli(['ps', ...words], place)
 const clean = (...words: string[]) => cli(['clean', ...words], place)
+const store = () => place.env.VITEST_DUT_TEMPLATES as string
 const cells = (text: string) => text.split('\n').map((line) => line.split(/ {2,}/))
 
 /** Another process that is promised something, or waits for it, until it is ended. */
@@ -24,7 +28,9 @@ describe('ps', () => {
       ...{ stdout: 'no VMs and no leases on this machine\n', stderr: '' },
       ...{ exitCode: 0, signal: null },
     })
-    expect(JSON.parse((await ps('--json')).stdout)).toEqual({ version: 1, leases: [], waiting: [] })
+    expect(JSON.parse((await ps('--json')).stdout)).toEqual({
+      ...{ version: 1, leases: [], waiting: [], templates: [] },
+    })
   })
 
   test('shows what runs, what starts, what a test holds, and who waits', async () => {
@@ -56,7 +62,9 @@ describe('ps', () => {
   test('as JSON has exactly these fields', async () => {
     const holder = await start('generator')
     const waiter = await start('generator')
-    const { leases, waiting } = JSON.parse((await ps('--json')).stdout)
+    const answer = JSON.parse((await ps('--json')).stdout)
+    expect(Object.keys(answer)).toEqual(['version', 'leases', 'waiting', 'templates'])
+    const { leases, waiting } = answer
     const who = {
       ...{ user: expect.any(String), program: expect.any(String), folder: process.cwd() },
       ...{ run: 'a1b2c3', suite: 'b.spec.ts' },
@@ -81,6 +89,33 @@ describe('ps', () => {
     expect(waiting).toEqual([
       { dut: 'dut0', vms: [null], pid: waiter.pid, ...who, lacks: ['name generator'] },
     ])
+  })
+
+  test('tells how many templates there are, and has them in its JSON', async () => {
+    await putTemplate(store(), 1, { secondsAgo: 60 })
+    expect((await ps()).stdout).toMatch(
+      /^no VMs and no leases on this machine\n\n1 template, 1\.0M\n$/,
+    )
+    const used = await putTemplate(store(), 2, { megabytes: 2 })
+    const lock = await localHost().lock(used, { shared: true })
+    onTestFinished(() => lock.release())
+    expect((await ps()).stdout).toMatch(/\n\n2 templates \(1 in use\), 3\.0M\n$/)
+    const { templates } = JSON.parse((await ps('--json')).stdout)
+    const listed = await cli(['template', 'list', '--json'], place)
+    expect(templates).toEqual(JSON.parse(listed.stdout).templates)
+    expect(templates.map(({ key, inUse }: Record<string, unknown>) => [key, inUse])).toEqual([
+      [keyOf(2), true],
+      [keyOf(1), false],
+    ])
+  })
+
+  test('shows VMs all the same where no templates can be kept', async () => {
+    await mkdir(store())
+    await chmod(store(), 0o755)
+    expect(await ps()).toMatchObject({
+      ...{ stdout: 'no VMs and no leases on this machine\n', stderr: '', exitCode: 0 },
+    })
+    expect(JSON.parse((await ps('--json')).stdout)).toMatchObject({ templates: [] })
   })
 })
 
@@ -121,7 +156,29 @@ describe('clean', () => {
       leases: ['vm0', 'vm1', null].map((vm) => {
         return { lease: expect.any(String), dut: 'dut0', vm, user: expect.any(String) }
       }),
-      ...{ waiting: [], bridges: [], owners: [expect.stringMatching(/^owner@/)] },
+      ...{ waiting: [], bridges: [], owners: [expect.stringMatching(/^owner@/)], templates: [] },
     })
+  })
+
+  test('removes templates that nobody finishes, and no others', async () => {
+    const whole = await putTemplate(store(), 1)
+    const [dead, making] = [await putDraft(store(), 2), await putDraft(store(), 3)]
+    const lock = await localHost().lock(making, { shared: true })
+    onTestFinished(() => lock.release())
+
+    expect(await clean('--dry-run')).toMatchObject({
+      ...{ stdout: `would remove unfinished template ${dead}\n`, stderr: '', exitCode: 0 },
+    })
+    const dry = JSON.parse((await clean('--dry-run', '--json')).stdout)
+    expect(dry).toMatchObject({ dryRun: true, templates: [dead] })
+    expect(existsSync(dead)).toBe(true)
+
+    const answer = JSON.parse((await clean('--json')).stdout)
+    expect(answer).toEqual({ ...dry, dryRun: false })
+    expect([whole, dead, making].map(existsSync)).toEqual([true, false, true])
+    await lock.release()
+    expect((await clean()).stdout).toBe(`removed unfinished template ${making}\n`)
+    expect((await clean()).stdout).toBe('nothing is left of runs that are over\n')
+    expect(await readdir(store())).toEqual([keyOf(1)])
   })
 })

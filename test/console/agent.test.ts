@@ -77,8 +77,16 @@ describe('channels', () => {
   })
 })
 
-/** A guest whose clock is so far behind, and that takes so long for each answer. */
-async function guestWithClock({ behindMs, tripsMs }: { behindMs: number; tripsMs: number[] }) {
+interface GuestClock {
+  behindMs: number
+  /** How long each answer is on its way. */
+  tripsMs: number[]
+  /** How long the guest works on its first answer. */
+  heldMs?: number
+}
+
+/** A guest with such a clock. */
+async function guestWithClock({ behindMs, tripsMs, heldMs = 0 }: GuestClock) {
   const peer = await agentPeer()
   const steps: number[] = []
   let clockMs = -behindMs
@@ -88,10 +96,16 @@ async function guestWithClock({ behindMs, tripsMs }: { behindMs: number; tripsMs
       steps.push(Number(Buffer.from(payload).readBigInt64LE()) / 1e6)
       clockMs += steps.at(-1) ?? 0
     }
-    const startedAt = performance.now()
-    await poll(() => (performance.now() - startedAt >= tripMs ? true : undefined), { everyMs: 1 })
-    const answer = Buffer.alloc(8)
+    const pass = async (ms: number) => {
+      const startedAt = performance.now()
+      await poll(() => (performance.now() - startedAt >= ms ? true : undefined), { everyMs: 1 })
+      return performance.now() - startedAt
+    }
+    const workedMs = await pass(type === 'identify' ? heldMs : 0)
+    await pass(tripMs)
+    const answer = Buffer.alloc(16)
     answer.writeBigInt64LE(BigInt(Math.round((Date.now() + clockMs) * 1e6)))
+    answer.writeBigInt64LE(BigInt(Math.round(workedMs * 1e6)), 8)
     peer.say('clock', channel, answer)
   })
   return { ...peer, steps, errorMs: () => Math.abs(clockMs) }
@@ -171,6 +185,14 @@ describe('a clock', () => {
     expect(heard.at(-1)?.type).toBe('clock')
     expect(errorMs()).toBeLessThan(50)
   })
+})
+
+test('a clock is right at once where the guest only worked long on its answer', async () => {
+  const clock = { behindMs: 23_000, tripsMs: [], heldMs: 400 }
+  const { agent, steps, errorMs } = await guestWithClock(clock)
+  await agent.identify({ hostname: 'vm7' })
+  expect(steps).toHaveLength(1)
+  expect(errorMs()).toBeLessThan(50)
 })
 
 describe('a guest that makes no sense', () => {

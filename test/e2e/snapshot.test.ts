@@ -109,6 +109,22 @@ test('the log of the kernel is the one of then', async ({ vm }) => {
   expect(vm.kernelLog).toContain('Linux version')
 })
 
+test('a NIC that came back is the same, another one is told', async ({ dut }) => {
+  const vm = await dut.start({ name: 'plugged', devices: [link('lan')] })
+  const snapshot = await vm.snapshot()
+  await vm.unplug('nic0')
+  await expect(vm.restore(snapshot)).rejects.toThrow('plugged: devices were plugged or unplugged')
+  await vm.plug(link('lan'))
+  await vm.restore(snapshot)
+  expect((await vm.exec('ls /sys/class/net')).stdout).toBe('eth0\nlo\n')
+})
+
+test('a paused VM is told, not waited for', async ({ vm }) => {
+  await vm.pause()
+  await expect(vm.snapshot()).rejects.toThrow('vm0: a VM that is paused cannot be kept')
+  await vm.resume()
+})
+
 let old: Snapshot
 test('takes a snapshot that ends with the test', async ({ vm }) => {
   old = await vm.snapshot()
@@ -122,8 +138,9 @@ test('refuses a snapshot that is no more, or is of another VM', async ({ vms }) 
 
 test('leaves nothing behind', async ({ dut }) => {
   const vm = await dut.start({ name: 'gone' })
-  await vm.snapshot()
+  const snapshot = await vm.snapshot()
   expect(existsSync(`${dut.dir}/gone/snapshots`)).toBe(true)
   await dut.stop(vm)
+  await snapshot.drop()
   expect(existsSync(`${dut.dir}/gone`)).toBe(false)
 })

@@ -93,7 +93,7 @@ describe('a template', () => {
 describe('the shelf', () => {
   test('lists all, the most recently used first', async () => {
     const [one, two, three] = [await put(1), await put(2, { megabytes: 3 }), await put(3)]
-    for (const [i, folder] of [one, two, three].entries()) await age(folder, 10 * (i + 1))
+    for (const [i, folder] of [one, two, three].entries()) await age(folder, 100 * (i + 1))
     await markUsed(host, (await readTemplate(host, two))!)
     await mkdir(`${path}/${keyOf(4)}.draft`)
     await writeFile(`${path}/somebody else's`, '')
@@ -159,6 +159,19 @@ describe('a draft', () => {
     await user.release()
     await lock.release()
     expect((await keys()).sort()).toEqual([keyOf(1), keyOf(3), keyOf(4)])
+  })
+
+  test('is refused where all room is of templates in use', async () => {
+    const folder = await put(1, { megabytes: 3 })
+    const user = await host.lock(folder, { shared: true })
+    const opening = openDraft(
+      host,
+      { path, limit: megabytes(4) },
+      { key: keyOf(2), most: megabytes(2) },
+    )
+    await expect(opening).rejects.toThrow(/needs up to 2M/)
+    await user.release()
+    expect(await keys()).toEqual([keyOf(1)])
   })
 
   test('removes nothing where there is room', async () => {

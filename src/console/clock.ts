@@ -1,0 +1,22 @@
+/** What one question after the guest's clock told. */
+export interface Reading {
+  /** How far that clock is behind ours. */
+  behindMs: number
+  /** How long question and answer were on their way: it may be wrong by half of that. */
+  roundTripMs: number
+}
+
+/**
+ * Reads an answer to a question after the guest's clock: what it shows, and how long the guest worked on
+ * the answer, which is no part of the way there and back (RFC 5905, section 8). Both are nanoseconds.
+ *
+ * @param sentAt milliseconds of our clock when the question was sent, and when the answer came
+ */
+export function readingOf(answer: Uint8Array, sentAt: number, cameAt: number): Reading {
+  const at = (byte: number) => Number(Buffer.from(answer).readBigInt64LE(byte)) / 1e6
+  const [answeredAt, heldMs] = [at(0), at(8)]
+  return {
+    behindMs: (sentAt - (answeredAt - heldMs) + cameAt - answeredAt) / 2,
+    roundTripMs: cameAt - sentAt - heldMs,
+  }
+}
