@@ -11,6 +11,11 @@ const alias = [
   { find: /^vitest-dut\/(dpdk|dts)$/, replacement: at('src/$1/index.ts') },
 ]
 
+/** End-to-end tests that use VMs, whichever way these started. */
+const WAYS = ['console', 'deaths', 'dpdk', 'starts', 'tap'].map(
+  (name) => `test/e2e/${name}.test.ts`,
+)
+
 async function dutPlugin(options = {}) {
   const file = at('src/plugin.ts')
   return existsSync(file) ? [(await import(file)).dut(options)] : []
@@ -37,6 +42,31 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
         },
       },
+      // The same whichever way a VM came to be: by default as a clone, here booted, here restored.
+      {
+        extends: true,
+        plugins: await dutPlugin(),
+        resolve: { alias },
+        test: {
+          name: 'e2e-cold',
+          include: WAYS,
+          env: { VITEST_DUT_BOOT: 'cold' },
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        extends: true,
+        plugins: await dutPlugin(),
+        resolve: { alias },
+        test: {
+          name: 'e2e-restored',
+          include: WAYS,
+          setupFiles: [at('test/e2e/restored.setup.ts')],
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+        },
+      },
       {
         extends: true,
         plugins: await dutPlugin({ summary: true }),
@@ -45,7 +75,7 @@ export default defineConfig({
           name: 'examples',
           include: ['examples/**/*.spec.ts'],
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],

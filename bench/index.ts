@@ -12,6 +12,7 @@ import { locks } from './locks.ts'
 import { printTable } from './measure.ts'
 import { output } from './output.ts'
 import { bootRaw } from './raw.ts'
+import { watch } from './watch.ts'
 
 const host = localHost()
 const folder = await openRunFolder(host)
@@ -37,7 +38,7 @@ try {
   await dut.stop(vm)
   rows.push(...(await boot(dut, guest, bare)))
   rows.push(...(await clones(dut, guest, accel)))
-  rows.push(...(await locks()), ...(await ends(dut, guest, bare)))
+  rows.push(await watch(), ...(await locks()), ...(await ends(dut, guest, bare)))
   printTable(rows)
   if (rows.some((row) => !row.ok)) process.exitCode = 1
 } finally {

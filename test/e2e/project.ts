@@ -22,6 +22,10 @@ export interface Project {
   dir: string
   /** Starts `vitest run`; the process is the main one, so that signals reach it. */
   vitest(...args: string[]): Running
+  /** Starts `vitest watch`. */
+  watch(...args: string[]): Running
+  /** Writes a spec anew. */
+  write(name: string, text: string): void
   /** Command lines of what runs on the project's behalf: QEMUs, hubs, testpmds. */
   processes(): string[]
   /** Run folders that are there. */
@@ -73,29 +77,32 @@ export default defineConfig({
     for (const child of started) if (child.exitCode === null) child.kill('SIGKILL')
     rmSync(dir, { recursive: true, force: true })
   })
+  const start = (...words: string[]): Running => {
+    const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), ...words, '--root', dir]
+    const [file = '', ...rest] = [...prefix, process.execPath, ...vitest]
+    const child = spawn(file, rest, {
+      cwd: dir,
+      env: environment(dir),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    started.push(child)
+    let output = ''
+    child.stdout.on('data', (data) => {
+      output += data
+    })
+    child.stderr.on('data', (data) => {
+      output += data
+    })
+    const ended = new Promise<Awaited<Running['ended']>>((resolve) => {
+      child.once('close', (status, signal) => resolve({ status, signal, output }))
+    })
+    return { child, ended, output: () => output }
+  }
   return {
     dir,
-    vitest: (...args) => {
-      const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--root', dir, ...args]
-      const [file = '', ...rest] = [...prefix, process.execPath, ...vitest]
-      const child = spawn(file, rest, {
-        cwd: dir,
-        env: environment(dir),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      })
-      started.push(child)
-      let output = ''
-      child.stdout.on('data', (data) => {
-        output += data
-      })
-      child.stderr.on('data', (data) => {
-        output += data
-      })
-      const ended = new Promise<Awaited<Running['ended']>>((resolve) => {
-        child.once('close', (status, signal) => resolve({ status, signal, output }))
-      })
-      return { child, ended, output: () => output }
-    },
+    vitest: (...args) => start('run', ...args),
+    watch: (...args) => start('watch', ...args),
+    write: (name, text) => writeFileSync(join(dir, name), text),
     processes: () => processesOf(dir),
     runFolders: () => {
       const base = join(dir, 'run')
