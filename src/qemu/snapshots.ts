@@ -42,6 +42,10 @@ export class SnapshotFile {
   }
 
   async #open(): Promise<void> {
+    // A machine that came from a template was restored without its shared memory, and would go on so.
+    await this.#qmp.execute('migrate-set-capabilities', {
+      capabilities: [{ capability: 'x-ignore-shared', state: false }],
+    })
     const file = `${NODE}-file`
     await this.#job('blockdev-create', {
       options: { driver: 'file', filename: this.#path, size: 0 },

@@ -23,6 +23,16 @@ test('a VM is what it was: variables, files and processes', async ({ vms }) => {
   }
 })
 
+test('memory that others can map comes back, too', async ({ dut }) => {
+  const vm = await dut.start({ name: 'shared', memory: { size: '192M', shared: true } })
+  await vm.cmd('x=before')
+  const snapshot = await vm.snapshot()
+  await vm.cmd('x=after')
+  await vm.exec('head -c 20M /dev/urandom >/tmp/big', { check: true })
+  await vm.restore(snapshot)
+  expect((await vm.cmd('echo $x; ls /tmp')).output).toBe('before\n')
+})
+
 test('several snapshots, in any order', async ({ vm }) => {
   const snapshots: Snapshot[] = []
   for (let i = 0; i < 3; i++) {
