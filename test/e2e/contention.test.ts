@@ -9,6 +9,7 @@ import { pages, useApplicants } from '../lease/applicants.ts'
 import { usePagesTurn } from '../lease/pages-turn.ts'
 import { startProcess } from '../lease/process.ts'
 import { HEAD, makeProject, type Project } from './project.ts'
+import { processesWith } from './remains.ts'
 
 // A machine on which there are huge pages for a few VMs only, and nobody else has any.
 const { change } = usePagesTurn()
@@ -64,13 +65,15 @@ async function sample(projects: readonly Project[]): Promise<Sample> {
     if (qemu === undefined) return holding.pages?.count ?? 0
     return (await touchedPages(here.host, qemu)) / 2 ** 21
   })
-  const processes = projects.flatMap((project) => project.processes())
-  const qemus = processes.filter((line) => /^\d+ \S*qemu-system/.test(line))
+  const all = projects.flatMap(({ dir }) => processesWith(dir))
+  const qemus = all.filter(({ command }) => /^\S*qemu-system/.test(command))
+  // One that is just starting `cat`, to read a template, has a child with its own command line.
+  const forwarding = qemus.filter(({ parent }) => !qemus.some(({ pid }) => pid === parent))
   return {
     pages: (await Promise.all(counts)).reduce((sum, count) => sum + count, 0),
     leased: leases.flatMap(({ holding }) => holding.ports),
-    forwarded: qemus.flatMap((line) =>
-      [...line.matchAll(/hostfwd=tcp:127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port)),
+    forwarded: forwarding.flatMap(({ command }) =>
+      [...command.matchAll(/hostfwd=tcp:127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port)),
     ),
   }
 }
