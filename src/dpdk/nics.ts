@@ -1,5 +1,6 @@
 import { shellQuote } from '../console/line.ts'
 import { UsageError } from '../errors.ts'
+import { guestNics } from '../vm/ports.ts'
 import type { Vm } from '../vm/vm.ts'
 import { targetError } from './target.ts'
 
@@ -14,30 +15,13 @@ export interface Nic {
   mac?: string
 }
 
-/** Only what bash can do by itself: under emulation every program that is started costs 10 ms. */
-const LIST = `
-shopt -s nullglob
-for nic in /sys/bus/pci/devices/*; do
-  read -r class <$nic/class; read -r vendor <$nic/vendor
-  [ $vendor = 0x1af4 ] && [[ $class = 0x0200* ]] || continue
-  driver=- netdev=- mac=-
-  [ -e $nic/driver ] && driver=$(cd -P $nic/driver && echo "\${PWD##*/}")
-  for net in $nic/virtio*/net/*; do netdev=\${net##*/}; read -r mac <$net/address; done
-  echo \${nic##*/} $driver $netdev $mac
-done`
+/** Of PCI: virtio's (https://docs.oasis-open.org/virtio/virtio/v1.2/virtio-v1.2.html, 4.1.2). */
+const VIRTIO = '0x1af4'
 
 /** The guest's virtio NICs, ordered by their PCI address, which is the order of the VM's devices. */
 export async function nics(vm: Vm): Promise<Nic[]> {
-  const { stdout } = await vm.exec(LIST, { check: true })
-  return stdout
-    .trim()
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const [pci = '', ...rest] = line.split(' ')
-      const [driver, netdev, mac] = rest.map((word) => (word === '-' ? undefined : word))
-      return { pci, driver, netdev, mac }
-    })
+  const all = await guestNics(vm)
+  return all.flatMap(({ vendor, ...nic }) => (vendor === VIRTIO ? [nic] : []))
 }
 
 /**

@@ -79,13 +79,22 @@ export async function unplug(qmp: Qmp, index: number, wait: WaitOptions): Promis
 /** Where the guest sees a device that is plugged in: `'0000:01:00.0'`. */
 export async function pciAddress(qmp: Qmp, index: number): Promise<string> {
   const id = deviceId(index)
-  const find = (devices: readonly PciDevice[]): PciDevice | undefined =>
-    devices.find(({ qdev_id }) => qdev_id === id) ??
-    devices.map(({ pci_bridge }) => find(pci_bridge?.devices ?? [])).find(Boolean)
-  const found = find((await qmp.execute('query-pci')).flatMap(({ devices }) => devices))
-  if (found === undefined) throw new InfrastructureError(`QEMU shows no PCI device ${id}`)
+  const address = (await pciAddresses(qmp)).get(id)
+  if (address === undefined) throw new InfrastructureError(`QEMU shows no PCI device ${id}`)
+  return address
+}
+
+/** Where the guest sees each device that has an id. */
+export async function pciAddresses(qmp: Qmp): Promise<Map<string, string>> {
+  const all = (devices: readonly PciDevice[]): PciDevice[] =>
+    devices.flatMap((device) => [device, ...all(device.pci_bridge?.devices ?? [])])
+  const found = all((await qmp.execute('query-pci')).flatMap(({ devices }) => devices))
   const hex = (n: number) => n.toString(16).padStart(2, '0')
-  return `0000:${hex(found.bus)}:${hex(found.slot)}.${found.function}`
+  return new Map(
+    found.map(({ qdev_id, bus, slot, function: fn }) => [
+      ...([qdev_id, `0000:${hex(bus)}:${hex(slot)}.${fn}`] as const),
+    ]),
+  )
 }
 
 async function connectBackend(

@@ -65,6 +65,13 @@ export class Plugs {
     return this.#inTurn(() => this.#unplug(device, options))
   }
 
+  /** The devices that it has now, by their numbers. */
+  get placed(): Map<number, PlacedDevice> {
+    return new Map(
+      [...this.#entries].flatMap(([number, { placed }]) => (placed ? [[number, placed]] : [])),
+    )
+  }
+
   /** See `Vm.forward`. */
   forward(port: number, protocol: 'tcp' | 'udp'): { host: string; port: number } {
     for (const { device, hostPorts = [] } of this.#machine.devices) {

@@ -1,30 +1,24 @@
 import { atCallSite } from '../call-site.ts'
-import type { Console } from '../console/console.ts'
-import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
-import type { Pattern } from '../console/pattern.ts'
-import type { Program, SpawnOptions } from '../console/program.ts'
-import type { CmdOptions, CmdResult } from '../console/steps.ts'
 import { UsageError } from '../errors.ts'
 import type { Device } from '../qemu/devices.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { defer } from '../scope.ts'
 import type { Duration } from '../units.ts'
-import { copyIn, copyOut } from './files.ts'
+import { GuestAccess } from './guest-access.ts'
 import type { VmHome } from './home.ts'
 import type { Machine } from './launch.ts'
 import type { VmParts } from './parts.ts'
 import type { PlugOptions } from './plug.ts'
 import type { PluggedDevice } from './plugged.ts'
+import { type Port, portsOf } from './ports.ts'
 import { end, powerOff } from './power.ts'
-import { openSession, type Session } from './session.ts'
 import { type Snapshot, Snapshots } from './snapshot.ts'
-import { spawnProgram } from './spawn.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 export type VmState = 'running' | 'paused' | 'stopped'
 
 /** A running virtual machine. */
-export class Vm implements AsyncDisposable {
+export class Vm extends GuestAccess implements AsyncDisposable {
   readonly name: string
   readonly dut: VmHome
   readonly spec: ResolvedSpec
@@ -34,16 +28,14 @@ export class Vm implements AsyncDisposable {
   readonly startedBy: 'cold' | 'clone'
   /** Milliseconds from QEMU's start to the first answer of the guest's shell. */
   readonly bootMs: number
-  /** The guest's terminal hvc0, raw: for programs that talk. */
-  readonly console: Console
   readonly #parts: VmParts
   readonly #snapshots: Snapshots
   #paused = false
   #stopping: Promise<void> | undefined
-  #sessions = 0
 
   constructor(parts: VmParts) {
-    const { home, spec, machine, bootMs, startedBy } = parts
+    const { home, spec, machine, shell, bootMs, startedBy } = parts
+    super(machine, shell)
     this.#parts = parts
     this.name = spec.name
     this.dut = home
@@ -51,8 +43,7 @@ export class Vm implements AsyncDisposable {
     this.pid = machine.qemu.pid
     this.bootMs = bootMs
     this.startedBy = startedBy
-    this.console = machine.console
-    this.#snapshots = new Snapshots(machine, parts.shell, parts.dir)
+    this.#snapshots = new Snapshots(machine, shell, parts.dir)
   }
 
   get state(): VmState {
@@ -68,58 +59,6 @@ export class Vm implements AsyncDisposable {
   /** Aborted, with the cause as its reason, when the VM is gone. */
   get gone(): AbortSignal {
     return this.#machine.life.ended
-  }
-
-  /**
-   * Types commands into the guest's shell, one after another, each once the one before it was met.
-   *
-   * @param expects what each command is to print, literally or as an expression; `''` expects nothing
-   *   special: the command ends when the shell is back
-   * @param timeouts how long each may take: milliseconds, or strings like `'5s'`; 30 s by default
-   * @throws CommandTimeoutError naming the step that was not met in time; those behind it are not sent
-   * @throws UsageError when the lists differ in length or a value is not what it should be
-   */
-  cmd(
-    commands: string | readonly string[],
-    expects?: Pattern | readonly Pattern[],
-    timeouts?: Duration | readonly Duration[],
-    options?: CmdOptions,
-  ): Promise<CmdResult> {
-    return atCallSite(this.cmd, () => this.#parts.shell.cmd(commands, expects, timeouts, options))
-  }
-
-  /**
-   * Runs one shell command in a subshell of a bash of the guest's, without a terminal and beside
-   * whatever the console does. Bytes arrive exact, whatever they are and however many.
-   *
-   * @throws CommandTimeoutError when it has not ended in time; it is killed then
-   * @throws CommandFailedError with `check: true`, when its status is not 0
-   */
-  exec(command: string, options?: ExecOptions): Promise<ExecResult> {
-    return atCallSite(this.exec, () => exec(this.#machine, command, options))
-  }
-
-  /** A further independent shell in the same guest; closed with the test that opened it. */
-  session(name = `session${++this.#sessions}`): Promise<Session> {
-    return atCallSite(this.session, async () => {
-      const session = await openSession(this.#machine, name)
-      defer(() => session.close())
-      return session
-    })
-  }
-
-  /**
-   * Starts an interactive program on a terminal of its own and waits for its prompt, if it has one.
-   * It ends with the test that started it, or else with the VM.
-   *
-   * @throws GuestError when it ends, CommandTimeoutError when its prompt does not come in time
-   */
-  spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
-    return atCallSite(this.spawn, async () => {
-      const program = await spawnProgram(this.#machine, command, options)
-      defer(() => program.close())
-      return program
-    })
   }
 
   /** A QMP command. @throws QmpError when QEMU refuses it */
@@ -142,6 +81,17 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
+   * The guest's network ports by their PCI address, and what each is wired to; `peer` is undefined where
+   * that cannot be known, as with a NIC that `raw` made.
+   */
+  ports(): Promise<Port[]> {
+    return atCallSite(this.ports, () => {
+      const { qmp } = this.#machine
+      return portsOf(this, { qmp, placed: this.#parts.plugs.placed })
+    })
+  }
+
+  /**
    * Plugs a device in, for the VM's life or until it is unplugged; resolves when the guest has it.
    *
    * @throws InfrastructureError when QEMU refuses, GuestError when the guest does not see it in time
@@ -159,16 +109,6 @@ export class Vm implements AsyncDisposable {
    */
   unplug(device: string | { id: string }, options?: PlugOptions): Promise<void> {
     return atCallSite(this.unplug, () => this.#parts.plugs.unplug(device, options))
-  }
-
-  /** Writes a file into the guest; checked by its SHA-256. Folders are made as needed. */
-  copyIn(data: string | Uint8Array, path: string, { mode = 0o644 } = {}): Promise<void> {
-    return atCallSite(this.copyIn, () => copyIn(this.#machine, data, path, mode))
-  }
-
-  /** Reads a file of the guest; checked by its SHA-256. */
-  copyOut(path: string): Promise<Uint8Array> {
-    return atCallSite(this.copyOut, () => copyOut(this.#machine, path))
   }
 
   /**

@@ -1,0 +1,91 @@
+import type { PlacedDevice } from '../qemu/args.ts'
+import { deviceId, pciAddresses } from '../qemu/plug.ts'
+import type { Qmp } from '../qemu/qmp.ts'
+import type { GuestAccess } from './guest-access.ts'
+
+/** The other end of a network port, as it was configured. */
+export type Peer =
+  | { kind: 'link'; name: string }
+  | { kind: 'vhost-user'; path: string }
+  | { kind: 'tap'; name: string; bridge?: string }
+  | { kind: 'user-net' }
+  /** A device of the DUT, which leads wherever its cable does. */
+  | { kind: 'vfio'; address: string }
+
+/** An Ethernet device as the guest sees it. */
+export interface GuestNic {
+  /** E.g. `'0000:01:00.0'`. */
+  pci: string
+  /** Of PCI, e.g. `'0x1af4'` for virtio. */
+  vendor: string
+  /** `'virtio-pci'`, `'uio_pci_generic'`, …; undefined where none holds it. */
+  driver?: string
+  /** Its network interface and Ethernet address, while a driver of the kernel holds it. */
+  netdev?: string
+  mac?: string
+}
+
+/** A network port of a guest. */
+export interface Port extends Omit<GuestNic, 'vendor'> {
+  /** What `vm.unplug` takes; undefined for a NIC that `raw` made. */
+  id?: string
+  peer?: Peer
+}
+
+/** Only what bash can do by itself: under emulation every program that is started costs 10 ms. */
+const LIST = `
+shopt -s nullglob
+for nic in /sys/bus/pci/devices/*; do
+  read -r class <$nic/class; read -r vendor <$nic/vendor
+  [[ $class = 0x0200* ]] || continue
+  driver=- netdev=- mac=-
+  [ -e $nic/driver ] && driver=$(cd -P $nic/driver && echo "\${PWD##*/}")
+  for net in $nic/net/* $nic/virtio*/net/*; do netdev=\${net##*/}; read -r mac <$net/address; done
+  echo \${nic##*/} $vendor $driver $netdev $mac
+done`
+
+/** The guest's Ethernet devices, ordered by their PCI address. */
+export async function guestNics(guest: Pick<GuestAccess, 'exec'>): Promise<GuestNic[]> {
+  const { stdout } = await guest.exec(LIST, { check: true })
+  const lines = stdout.split('\n').filter((line) => line !== '')
+  return lines.map((line) => {
+    const [pci = '', vendor = '', ...rest] = line.split(' ')
+    const [driver, netdev, mac] = rest.map((word) => (word === '-' ? undefined : word))
+    return { pci, vendor, driver, netdev, mac }
+  })
+}
+
+/** See `Vm.ports`. @param placed the VM's devices by their numbers */
+export async function portsOf(
+  guest: Pick<GuestAccess, 'exec'>,
+  { qmp, placed }: { qmp: Qmp; placed: ReadonlyMap<number, PlacedDevice> },
+): Promise<Port[]> {
+  const [nics, addresses] = await Promise.all([guestNics(guest), pciAddresses(qmp)])
+  const byAddress = new Map(
+    [...placed].map(([number, device]) => [addresses.get(deviceId(number)), { number, device }]),
+  )
+  return nics.map(({ vendor: _, ...nic }) => {
+    const known = byAddress.get(nic.pci)
+    if (known === undefined) return nic
+    const { number, device } = known
+    const mac = nic.mac ?? (device.mac || undefined)
+    return { ...nic, mac, id: deviceId(number), peer: peerOf(device) }
+  })
+}
+
+function peerOf({ device, tap }: PlacedDevice): Peer | undefined {
+  switch (device.kind) {
+    case 'link':
+      return { kind: 'link', name: device.name }
+    case 'vhost-user':
+      return { kind: 'vhost-user', path: device.path }
+    case 'tap':
+      return { kind: 'tap', name: tap ?? '', ...(device.bridge && { bridge: device.bridge }) }
+    case 'user-net':
+      return { kind: 'user-net' }
+    case 'vfio':
+      return { kind: 'vfio', address: device.address }
+    case 'raw':
+      return undefined
+  }
+}
