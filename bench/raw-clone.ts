@@ -60,7 +60,7 @@ function bareClone(folder: string, guest: Guest, accel: 'kvm' | 'tcg', dir: stri
       file: { path: `${folder}/memory`, share: false },
     },
     ...{ sockets: { qmp: `${dir}/qmp`, kernelLog: '', agent: '' } },
-    ...{ devices: [], extraArgs: [], incoming: true },
+    ...{ devices: [], disks: [], extraArgs: [], incoming: true },
   })
   return [
     'qemu-system-x86_64',

@@ -1,5 +1,6 @@
 import { parseSize, type Size } from '../units.ts'
 import type { Device, Property } from './devices.ts'
+import { type Disk, diskArgs } from './disks.ts'
 import { optionValue } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
@@ -21,6 +22,7 @@ export interface MachineShape {
   boot: { kernel: string; initrd: string; append: string; root: string }
   sockets: { qmp: string; kernelLog: string; agent: string }
   devices: readonly PlacedDevice[]
+  disks: readonly Disk[]
   /** Its NICs are connected to nothing: a machine that is to be saved. */
   unconnected?: boolean
   /** Waits for a saved machine, which it then is. */
@@ -69,6 +71,7 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
     ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
     ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
+    ...diskArgs(shape.disks),
     ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape)),
     ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,

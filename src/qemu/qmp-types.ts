@@ -71,12 +71,18 @@ export interface QomProperty {
 /** Not from the schema alone: members that depend on the driver, backend or type are left open. */
 type Open<T> = T & Record<string, unknown>
 type Nothing = Record<string, never>
+export interface BlockDevice {
+  device: string
+  inserted?: { 'node-name'?: string; drv: string; ro: boolean; file: string }
+}
+
 type Call<Args, Return = Nothing> = { args: Args; return: Return }
 
 /** Arguments and results of the commands used here. */
 export interface QmpCommands {
   qmp_capabilities: Call<{ enable?: string[] } | undefined>
   'snapshot-save': Call<{ 'job-id': string; tag: string; vmstate: string; devices: string[] }>
+  'query-block': Call<undefined, BlockDevice[]>
   'blockdev-add': Call<Open<{ driver: string; 'node-name': string }>>
   'query-jobs': Call<undefined, { id: string; type: string; status: string; error?: string }[]>
   'job-dismiss': Call<{ id: string }>

@@ -15,6 +15,8 @@ const PATIENCE_MS = 120_000
 export class SnapshotFile {
   readonly #qmp: Qmp
   readonly #path: string
+  /** Of the disks that the guest writes to, which each state takes along. */
+  #nodes: string[] = []
   #opening: Promise<void> | undefined
   #jobs = 0
 
@@ -28,20 +30,21 @@ export class SnapshotFile {
   async save(tag: string): Promise<void> {
     this.#opening ??= this.#open()
     await this.#opening
-    await this.#job('snapshot-save', { tag, vmstate: NODE, devices: [NODE] })
+    await this.#job('snapshot-save', { tag, vmstate: NODE, devices: [NODE, ...this.#nodes] })
   }
 
   /** Makes the machine, which stands still, what it was. @throws InfrastructureError as above */
   async load(tag: string): Promise<void> {
-    await this.#job('snapshot-load', { tag, vmstate: NODE, devices: [NODE] })
+    await this.#job('snapshot-load', { tag, vmstate: NODE, devices: [NODE, ...this.#nodes] })
   }
 
   /** Forgets a state. */
   async drop(tag: string): Promise<void> {
-    await this.#job('snapshot-delete', { tag, devices: [NODE] })
+    await this.#job('snapshot-delete', { tag, devices: [NODE, ...this.#nodes] })
   }
 
   async #open(): Promise<void> {
+    this.#nodes = await this.#writable()
     // A machine that came from a template was restored without its shared memory, and would go on so.
     await this.#qmp.execute('migrate-set-capabilities', {
       capabilities: [{ capability: 'x-ignore-shared', state: false }],
@@ -58,6 +61,23 @@ export class SnapshotFile {
       options: { driver: 'qcow2', file, size: CLUSTER, 'cluster-size': CLUSTER },
     })
     await this.#qmp.execute('blockdev-add', { driver: 'qcow2', file, 'node-name': NODE })
+  }
+
+  /** Memory that goes back to what it was, while a disk does not, is a file system that is broken. */
+  async #writable(): Promise<string[]> {
+    const disks = (await this.#qmp.execute('query-block')).flatMap(({ inserted }) =>
+      inserted && !inserted.ro ? [inserted] : [],
+    )
+    const fixed = disks.find(({ drv }) => drv !== 'qcow2')
+    if (fixed) {
+      throw new InfrastructureError(
+        `a disk of format ${fixed.drv} keeps no states: ${fixed.file}`,
+        {
+          hint: 'have snapshot: true for that disk, or readonly, or make it a qcow2',
+        },
+      )
+    }
+    return disks.flatMap((disk) => disk['node-name'] ?? [])
   }
 
   /** Does what QEMU does in the background, to its end. */

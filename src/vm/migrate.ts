@@ -1,4 +1,7 @@
 import { InfrastructureError } from '../errors.ts'
+import type { Host } from '../host/host.ts'
+import { poll } from '../wait.ts'
+import { orDeath } from './boot.ts'
 import type { Machine } from './launch.ts'
 
 /** A machine's state as a file, with its memory or, where that is a file already, without. */
@@ -8,14 +11,26 @@ interface StateFile {
 }
 
 const PATIENCE_MS = 120_000
+/** Only what is in a pipe is left to be written then. */
+const WRITTEN_MS = 10_000
 const OVER = ['completed', 'failed', 'cancelled']
 
-/** Stops a machine and writes it into a file. */
-export async function saveState(machine: Machine, file: StateFile): Promise<void> {
+/** Stops a machine and writes it into a file, which is there once it is whole. */
+export async function saveState(host: Host, machine: Machine, file: StateFile): Promise<void> {
+  const [whole, part] = [shellWord(file.path), shellWord(`${file.path}.part`)]
   await machine.qmp.execute('stop')
   await migrate(machine, file, () =>
-    machine.qmp.execute('migrate', { uri: `exec:cat > ${shellWord(file.path)}` }),
+    machine.qmp.execute('migrate', { uri: `exec:cat > ${part} && mv ${part} ${whole}` }),
   )
+  // QEMU has written all of it then, but what it wrote to may not have.
+  const written = async () => ((await host.fileFacts(file.path)) ? true : undefined)
+  const onTimeout = () =>
+    new InfrastructureError(`${file.path} was not written to its end`, {
+      ...machine.where,
+      hint: 'is its file system full? df shows it',
+    })
+  const patience = { everyMs: 2, timeoutMs: WRITTEN_MS, signal: machine.life.ended, onTimeout }
+  await poll(written, patience)
 }
 
 /** Makes a machine that was started with `incoming` the one that was saved; it does not run yet. */
@@ -26,10 +41,11 @@ export async function loadState(machine: Machine, file: StateFile): Promise<void
 }
 
 async function migrate(
-  { qmp, life, where }: Machine,
+  machine: Machine,
   { withMemory }: StateFile,
   begin: () => Promise<unknown>,
 ): Promise<void> {
+  const { qmp, life, where } = machine
   await qmp.execute('migrate-set-capabilities', {
     capabilities: [
       { capability: 'x-ignore-shared', state: !withMemory },
@@ -45,7 +61,10 @@ async function migrate(
   const begun = begin().catch((error) => refused.abort(error))
   const { status } = (await Promise.all([over, begun]))[0].data
   if (status === 'completed') return
-  const { 'error-desc': reason } = await qmp.execute('query-migrate')
+  // Where it cannot restore, QEMU ends, and has said why.
+  const { 'error-desc': reason } = await qmp.execute('query-migrate').catch(async (error) => {
+    throw await orDeath(error, machine)
+  })
   throw new InfrastructureError(`QEMU could not save or restore: ${reason ?? status}`, where)
 }
 

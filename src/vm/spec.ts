@@ -2,7 +2,9 @@ import { UsageError } from '../errors.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { needsSharedMemory } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
+import type { Disk } from '../qemu/disks.ts'
 import { parseSize, type Size } from '../units.ts'
+import { type DiskSpec, resolveDisks } from './disks.ts'
 
 export interface MemorySpec {
   size: Size
@@ -46,6 +48,8 @@ export interface VmSpec {
   qemu?: string
   /** Made by `vhostUser`, `link`, `userNet`, `tap`, `vfio` and `raw`. The first NIC is the guest's eth0. */
   devices?: readonly Device[]
+  /** Further disks; the guest's own root is none of them. */
+  disks?: readonly DiskSpec[]
   /**
    * `'auto'`: from a template where its shape allows that, `'cold'`: from its kernel on, `'template'`:
    * an error where its shape does not allow it. `VITEST_DUT_BOOT` is the default where it is set.
@@ -65,6 +69,7 @@ export interface ResolvedSpec {
   machine: string
   qemu: string
   devices: readonly Device[]
+  disks: readonly Disk[]
   boot: 'auto' | 'cold' | 'template'
   extraArgs: readonly string[]
 }
@@ -79,12 +84,13 @@ const KEYS = [
     'machine',
     'qemu',
     'devices',
+    'disks',
     'boot',
     'extraArgs',
   ],
 ]
 /** Keys of the contract that this version does not know how to honour. */
-const NOT_YET = ['disks', 'login', 'agent']
+const NOT_YET = ['login', 'agent']
 
 /** Below this the default guest's kernel and its RAM overlay do not fit. */
 const LEAST_MEMORY = '128M'
@@ -134,9 +140,10 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
       hint: `one entry for each argument: ['-device', 'edu']`,
     })
   }
+  const disks = resolveDisks(name, spec.disks ?? [])
   const memory = resolveMemory(name, spec.memory ?? '512M', devices)
   const cpus = resolveCpus(name, spec.cpus ?? 1)
-  return { name, guest, memory, cpus, accel, machine, qemu, devices, boot, extraArgs }
+  return { name, guest, memory, cpus, accel, machine, qemu, devices, disks, boot, extraArgs }
 }
 
 /** @throws UsageError for what it cannot be */

@@ -5,6 +5,7 @@ import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
 import { type Booted, boot } from './boot.ts'
 import { clone } from './clone.ts'
+import { openDisks } from './disks.ts'
 import type { VmSite } from './home.ts'
 import type { Machine } from './launch.ts'
 import { pinVcpus } from './pin.ts'
@@ -39,14 +40,19 @@ export interface StartOptions {
  */
 export async function startVm(
   site: VmSite,
-  spec: ResolvedSpec,
+  wanted: ResolvedSpec,
   { index, lease, bootTimeoutMs, signal: given, onStage = () => {} }: StartOptions,
 ): Promise<Vm> {
-  const { host } = site.home
+  const { host, name: dut } = site.home
   const signal = stopSignal(given)
-  const dir = `${site.dir}/${spec.name}`
+  const dir = `${site.dir}/${wanted.name}`
   try {
-    const [guest, accel] = await Promise.all([site.guest(), site.accel(spec.qemu, spec.accel)])
+    const [guest, accel, disks] = await Promise.all([
+      site.guest(),
+      site.accel(wanted.qemu, wanted.accel),
+      openDisks(host, wanted.disks, { vm: wanted.name, dut }),
+    ])
+    const spec = { ...wanted, disks }
     signal?.throwIfAborted()
     await host.remove(dir) // of a VM of that name which died
     await host.makeDir(dir, 0o700)

@@ -21,10 +21,15 @@ import { dropTemplate, openDraft } from './template-shelf.ts'
 const LAYOUT = 4
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
-export function whyNoTemplate({ machine, devices, extraArgs }: ResolvedSpec): string | undefined {
+export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
+  const { machine, devices, disks, extraArgs } = spec
   if (!hasSlots(machine)) return `a machine of type ${machine} has no ports for its devices`
   if (extraArgs.length > 0) return 'it has extraArgs'
   if (devices.length > SLOTS) return `it has more than ${SLOTS} devices`
+  if (disks.some(({ readonly, snapshot }) => !readonly && !snapshot)) {
+    return 'a disk that is written to cannot be saved'
+  }
+  if (disks.some(({ bus }) => bus === 'nvme')) return 'a disk at an nvme bus cannot be saved'
   const fixed = devices.find(({ kind }) => kind === 'raw' || kind === 'vfio')
   if (fixed) return `a ${fixed.kind} device cannot be saved`
   const wide = devices.some((device) => device.kind === 'vhost-user' && (device.queues ?? 1) > 1)
@@ -83,8 +88,9 @@ async function templateKey(
   { accel, guest }: ObtainOptions,
 ): Promise<string> {
   const path = (await host.findProgram(spec.qemu)) ?? spec.qemu
-  const [binary, cpuinfo] = await Promise.all([
+  const [binary, images, cpuinfo] = await Promise.all([
     host.fileFacts(path),
+    Promise.all(spec.disks.map(({ file }) => host.fileFacts(file))),
     accel === 'kvm' ? host.readFile('/proc/cpuinfo') : undefined,
   ])
   // KVM gives the guest the host's own CPU.
@@ -96,7 +102,9 @@ async function templateKey(
     sockets: { qmp: '', kernelLog: '', agent: '' },
   })
   const parts = isInState(spec) ? 'one file' : 'memory apart'
-  const shape = [LAYOUT, path, binary?.size, binary?.mtimeMs, guest.key, cpu, args, parts]
+  // What the guest has read of its disks is in its memory.
+  const files = [binary, ...images].map((file) => [file?.size, file?.mtimeMs])
+  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts]
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)
 }
 
@@ -130,7 +138,7 @@ async function makeTemplate(
     try {
       if (spec.devices.length > 0) await exec(machine, UNBIND_NICS, { check: true })
       await becomeQuiet(host, machine)
-      await saveState(machine, { path: `${draft}/state`, withMemory })
+      await saveState(host, machine, { path: `${draft}/state`, withMemory })
     } finally {
       await discard(machine)
     }

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as after } from 'node:timers/promises'
@@ -206,7 +206,10 @@ test.each(['kernel', 'shell', 'saving'])(
     const maker = startPeer()
     const drafts = () => readdirSync(store).filter((name) => name.endsWith('.draft'))
     if (stage === 'saving') {
-      const state = () => drafts().some((name) => existsSync(join(store, name, 'state')))
+      const state = () =>
+        drafts().some((name) =>
+          readdirSync(join(store, name)).some((file) => file.startsWith('state')),
+        )
       await poll(() => state() || undefined, { timeoutMs: 60_000, everyMs: 1 })
     } else {
       for (;;) if (JSON.parse(await maker.line()).stage === stage) break

@@ -12,6 +12,7 @@ export function shapeWith(given: Partial<MachineShape> = {}): MachineShape {
     boot: { kernel: '/g/vmlinuz', initrd: '/g/initrd', append: 'quiet', root: '/g/root' },
     sockets: { qmp: '/s/qmp', kernelLog: '/s/klog', agent: '/s/agent' },
     devices: [],
+    disks: [],
     extraArgs: [],
     ...given,
   }
