@@ -14,6 +14,7 @@ describe('a spec', () => {
       machine: 'q35',
       qemu: 'qemu-system-x86_64',
       devices: [],
+      disks: [],
       boot: 'auto',
       extraArgs: [],
     })
@@ -25,6 +26,7 @@ describe('a spec', () => {
       memory: { size: '2G', hugepages: '1G', node: 1, shared: true },
       cpus: { count: 4, model: 'max', sockets: 1, cores: 2, threads: 2 },
       devices: [link('lan')],
+      disks: [{ file: '/d', format: 'raw', bus: 'scsi', readonly: true, snapshot: false }],
       boot: 'template',
       extraArgs: ['-device', 'edu'],
     }
@@ -56,7 +58,9 @@ describe('what cannot be is refused with what to write:', () => {
     [{ device: [] }, 'unknown option "device"', 'did you mean "devices"?'],
     [{ extra_args: [] }, 'unknown option "extra_args"', 'did you mean "extraArgs"?'],
     [{ colour: 1 }, 'unknown option "colour"', 'known are: name, guest, memory'],
-    [{ disks: [] }, 'the option "disks" is not supported by this version', ''],
+    [{ disks: {} }, 'vm0: disks is not a list', `disks: [{ file: '/images/data.qcow2' }]`],
+    [{ disks: [{ file: 'a' }] }, 'disks[0]: file: "a" is not an absolute path', ''],
+    [{ disks: [{ file: '/a', bus: 'ide' }] }, 'bus: "ide" is unknown', 'virtio, scsi, nvme'],
     [{ boot: 'warm' }, 'boot: "warm" is unknown', "'auto', 'cold' or 'template'"],
     [{ login: {} }, 'the option "login" is not supported', ''],
     [{ agent: true }, 'the option "agent" is not supported', ''],
