@@ -63,21 +63,24 @@ async function startWorker(): Promise<Family> {
   return { parent, pids: String(line).split(' ').map(Number) }
 }
 
-// "$0" is how many, $1 the folder of their output, the rest the words of QEMU.
+// The words are: how many, the folder of their output, those of QEMU.
 const BARE = `
-dir=$1; shift
-for i in $(seq "$0"); do
-  setpriv --pdeathsig KILL -- "$@" </dev/null >"$dir/$i" 2>&1 &
-  echo $!
-done
-wait`
+import { spawn } from 'node:child_process'
+import { openSync } from 'node:fs'
+const [count, dir, ...qemu] = process.argv.slice(1)
+for (let i = 1; i <= Number(count); i++) {
+  const out = openSync(dir + '/' + i, 'w')
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...qemu], { stdio: ['ignore', out, out] })
+  console.log(child.pid)
+}
+setInterval(() => {}, 1e9)`
 
-/** As bare as can be: a shell that waits for QEMUs which end with it. */
+/** As bare as can be: a Node, whose own end takes a part of the time, with QEMUs that end with it. */
 async function startBare(guest: Guest, accel: string): Promise<Family> {
   const dir = await mkdtemp(join(tmpdir(), 'bench-ends-'))
   const qemu = ['qemu-system-x86_64', ...rawArgs(guest, accel)]
-  const shell = ['sh', '-c', BARE, String(KILLED), dir, ...qemu]
-  const parent = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...shell], {
+  const node = ['--input-type=module', '--eval', BARE, String(KILLED), dir, ...qemu]
+  const parent = spawn('setpriv', ['--pdeathsig', 'KILL', '--', process.execPath, ...node], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const lines = createInterface({ input: parent.stdout })[Symbol.asyncIterator]()
