@@ -17,7 +17,7 @@ export async function clones(dut: Dut, guest: Guest, accel: 'kvm' | 'tcg'): Prom
   const cold: number[] = []
   for (let i = 0; i < 3; i++) cold.push((await ready(dut, 1, { boot: 'cold' })).ms)
   const made = await makeTemplate(dut)
-  const template = { ...made.template, guest, accel }
+  const template: RawTemplate = { folder: made.folder, guest, accel }
   const rows: Row[] = []
   const byCount = new Map<number, number>()
   for (const count of COUNTS) {
@@ -55,14 +55,14 @@ async function ready(dut: Dut, count: number, spec: VmSpec = {}): Promise<Ready>
 }
 
 /** The first VM of a shape that nobody has had, and the template of it. */
-async function makeTemplate(dut: Dut): Promise<{ ms: number; template: RawTemplate }> {
+async function makeTemplate(dut: Dut): Promise<{ ms: number; folder: string }> {
   const { path } = await openTemplateStore(dut.host)
   for (const { folder } of await listTemplates(dut.host, path)) await dut.host.remove(folder)
   const { ms, stop } = await ready(dut, 1)
   await stop()
   const [made] = await listTemplates(dut.host, path)
   if (made === undefined) throw new Error('there is no template')
-  return { ms, template: { folder: made.folder } as RawTemplate }
+  return { ms, folder: made.folder }
 }
 
 /** In turn with bare QEMUs that restore the same template. */

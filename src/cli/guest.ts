@@ -4,14 +4,8 @@ import { defaultCacheDir } from '../host/cache-dir.ts'
 import { type ListedGuest, listGuests, pruneGuests } from '../image/cached.ts'
 import { ensureGuest, findGuest } from '../image/guest.ts'
 import { openHost } from './host.ts'
-import { print, printJson, roughAge, roughSize, StatusLine, table } from './output.ts'
+import { print, printJson, roughAge, roughSize, STATUSES, StatusLine, table } from './output.ts'
 import { untilSignal } from './signals.ts'
-
-const STATUSES = `
-Exit status:
-  0  done
-  1  it failed, as the message says
-  2  the command line is wrong`
 
 export function addGuest(program: Command): void {
   const guest = program

@@ -1,6 +1,13 @@
 import { clearLine, cursorTo } from 'node:readline'
 import type { WriteStream } from 'node:tty'
 
+/** For the help of commands that are done or fail. */
+export const STATUSES = `
+Exit status:
+  0  done
+  1  it failed, as the message says
+  2  the command line is wrong`
+
 /** Whoever reads us may have enough before the end, as `head` does: that is no error. */
 export function ignoreBrokenPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {

@@ -2,13 +2,7 @@ import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
 import { listTemplates, pruneTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
 import { openHost } from './host.ts'
-import { print, printJson, roughAge, roughSize, table } from './output.ts'
-
-const STATUSES = `
-Exit status:
-  0  done
-  1  it failed, as the message says
-  2  the command line is wrong`
+import { print, printJson, roughAge, roughSize, STATUSES, table } from './output.ts'
 
 export function addTemplate(program: Command): void {
   const template = program
@@ -43,15 +37,14 @@ async function list({ json }: { json?: true }): Promise<void> {
     return [key, size, roughAge(Date.now() - usedAt), stateOf(template), describe(template)]
   })
   for (const line of table([['KEY', 'SIZE', 'USED', 'STATE', 'MACHINE'], ...rows])) print(line)
-  const bytes = templates.reduce((sum, template) => sum + template.bytes, 0)
-  print(`\n${roughSize(bytes)} of ${roughSize(limit)} in ${path}`)
+  print(`\n${roughSize(bytesOf(templates))} of ${roughSize(limit)} in ${path}`)
 }
 
 async function prune({ dryRun = false, json }: { dryRun?: boolean; json?: true }): Promise<void> {
   const host = await openHost()
   const { path } = await openTemplateStore(host)
   const { removed, kept } = await pruneTemplates(host, path, { dryRun })
-  const bytes = removed.reduce((sum, template) => sum + template.bytes, 0)
+  const bytes = bytesOf(removed)
   if (json) {
     const [gone, left] = [removed, kept].map((templates) => templates.map(templateAsJson))
     return printJson({ version: 1, dryRun, bytes, removed: gone, kept: left })
@@ -59,8 +52,7 @@ async function prune({ dryRun = false, json }: { dryRun?: boolean; json?: true }
   const verb = dryRun ? 'would remove' : 'removed'
   for (const { folder, bytes } of removed) print(`${verb} ${folder} (${roughSize(bytes)})`)
   for (const template of kept) print(`kept ${template.folder} (${stateOf(template)})`)
-  const count = removed.length === 1 ? '1 template' : `${removed.length} templates`
-  print(`${verb} ${count}, ${roughSize(bytes)}`)
+  print(`${verb} ${countOf(removed)}, ${roughSize(bytes)}`)
 }
 
 function stateOf({ label, inUse }: StoredTemplate): string {
@@ -78,10 +70,17 @@ function describe({ label }: StoredTemplate): string {
 
 /** How many there are, and what they take. */
 export function templatesLine(templates: readonly StoredTemplate[]): string {
-  const bytes = templates.reduce((sum, template) => sum + template.bytes, 0)
   const used = templates.filter(({ inUse }) => inUse).length
-  const count = templates.length === 1 ? '1 template' : `${templates.length} templates`
-  return `${count}${used > 0 ? ` (${used} in use)` : ''}, ${roughSize(bytes)}`
+  const inUse = used > 0 ? ` (${used} in use)` : ''
+  return `${countOf(templates)}${inUse}, ${roughSize(bytesOf(templates))}`
+}
+
+function countOf({ length }: readonly StoredTemplate[]): string {
+  return length === 1 ? '1 template' : `${length} templates`
+}
+
+function bytesOf(templates: readonly StoredTemplate[]): number {
+  return templates.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 /** The fields in an order that stays. */

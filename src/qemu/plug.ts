@@ -90,11 +90,8 @@ export async function pciAddresses(qmp: Qmp): Promise<Map<string, string>> {
     devices.flatMap((device) => [device, ...all(device.pci_bridge?.devices ?? [])])
   const found = all((await qmp.execute('query-pci')).flatMap(({ devices }) => devices))
   const hex = (n: number) => n.toString(16).padStart(2, '0')
-  return new Map(
-    found.map(({ qdev_id, bus, slot, function: fn }) => [
-      ...([qdev_id, `0000:${hex(bus)}:${hex(slot)}.${fn}`] as const),
-    ]),
-  )
+  const address = (d: PciDevice) => `0000:${hex(d.bus)}:${hex(d.slot)}.${d.function}`
+  return new Map(found.map((device) => [device.qdev_id, address(device)]))
 }
 
 async function connectBackend(

@@ -68,14 +68,14 @@ export interface QomProperty {
   description?: string
 }
 
-/** Not from the schema alone: members that depend on the driver, backend or type are left open. */
-type Open<T> = T & Record<string, unknown>
-type Nothing = Record<string, never>
 export interface BlockDevice {
   device: string
   inserted?: { 'node-name'?: string; drv: string; ro: boolean; file: string }
 }
 
+/** Not from the schema alone: members that depend on the driver, backend or type are left open. */
+type Open<T> = T & Record<string, unknown>
+type Nothing = Record<string, never>
 type Call<Args, Return = Nothing> = { args: Args; return: Return }
 
 /** Arguments and results of the commands used here. */

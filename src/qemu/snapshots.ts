@@ -9,8 +9,8 @@ const PATIENCE_MS = 120_000
 
 /**
  * A file beside a machine that keeps earlier states of it, memory included
- * (https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html, `snapshot-save`). The machine has it from
- * {@link open} on until it ends, and the guest does not see it.
+ * (https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html, `snapshot-save`). The machine has it from the
+ * first {@link save} on until it ends, and the guest does not see it.
  */
 export class SnapshotFile {
   readonly #qmp: Qmp
