@@ -22,17 +22,12 @@ export interface Prompt {
 export const RS = '\x1e'
 const BANNER = 'dut-shell '
 
-/**
- * The line that puts a bash under the protocol. Nothing in it can be mistaken for a mark.
- *
- * @param count of prompts, after which its own comes
- */
-export function setupLine(secret: string, count = 0): string {
+/** The line that puts a bash under the protocol. Nothing in it can be mistaken for a mark. */
+export function setupLine(secret: string): string {
   const name = `${secret.slice(0, 2)}''${secret.slice(2)}`
   const mark = (body: string) => `$'\\036'${name}${body}$'\\036'`
   return (
-    `unset PROMPT_COMMAND PS0; __dut=${count}; PS2=${mark('M')} ` +
-    `PS1=${mark(`'$((++__dut)):$?'`)}\n`
+    `unset PROMPT_COMMAND PS0; __dut=0; PS2=${mark('M')} ` + `PS1=${mark(`'$((++__dut)):$?'`)}\n`
   )
 }
 
@@ -43,7 +38,7 @@ export function makeSecret(): string {
 
 /** Recognises the marks of one console, in the order in which they come. */
 export class MarkReader {
-  readonly secret = makeSecret()
+  secret = makeSecret()
   #count = 0
   #probe = 0
 
@@ -86,11 +81,5 @@ export class MarkReader {
   probeLine(): string {
     this.#probe = this.#count + 100
     return `__dut=${this.#probe - 1}\n`
-  }
-
-  /** {@link setupLine}, for a shell that may be under another console's: its prompt is such an answer. */
-  adoptLine(): string {
-    this.#probe = this.#count + 100
-    return setupLine(this.secret, this.#probe - 1)
   }
 }

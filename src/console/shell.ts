@@ -66,10 +66,13 @@ export class Shell {
    *
    * @param hostname of the clone; the shell's own where none is given
    */
-  async adopt({ hostname, timeoutMs, signal }: AdoptOptions): Promise<void> {
+  async adopt({ hostname, secret, timeoutMs, signal }: AdoptOptions): Promise<void> {
+    const { marks } = this.console
+    marks.secret = secret ?? marks.secret
     const name = hostname === undefined ? '' : `HOSTNAME=${shellQuote(hostname)} `
-    const own = `${name}RANDOM=${randomInt(2 ** 31)}; `
-    await this.#sync(KILL_KEY + own + this.console.marks.adoptLine(), { timeoutMs, signal })
+    // No marks are set up anew: a console reads 16 bytes at a time, and this is in each clone's way.
+    const own = `${name}RANDOM=${randomInt(2 ** 31)} `
+    await this.#sync(KILL_KEY + own + marks.probeLine(), { timeoutMs, signal })
     this.console.skip()
   }
 

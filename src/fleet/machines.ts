@@ -1,5 +1,6 @@
 import { UsageError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
+import { letGoOfOwner, takeOwner } from '../lease/owner.ts'
 import { defer } from '../scope.ts'
 import type { VmSite } from '../vm/home.ts'
 import { type ResolvedSpec, resolveSpec, type VmSpec } from '../vm/spec.ts'
@@ -30,6 +31,8 @@ export class Machines {
   /** The ends of VMs that are gone or going. */
   readonly #ending = new Map<Vm, Promise<void>>()
   readonly #plans = new Set<Plan>()
+  /** Whether this process stays the ledger's known owner between one start and the next. */
+  #isKnown = false
 
   constructor(options: MachinesOptions) {
     this.#options = options
@@ -68,6 +71,10 @@ export class Machines {
   ): Promise<Vm[]> {
     const { site, bootTimeoutMs, ...rest } = this.#options
     try {
+      if (!this.#isKnown) {
+        this.#isKnown = true
+        await takeOwner(site.home.host)
+      }
       await this.#ended(plan)
       const vms = await startAll(plan.specs, {
         ...{ ...rest, signal },
@@ -100,6 +107,10 @@ export class Machines {
   async stopAll(): Promise<void> {
     for (const vm of this.running) void this.stop(vm).catch(() => {})
     const ended = await Promise.allSettled(this.#ending.values())
+    if (this.#isKnown) {
+      this.#isKnown = false
+      await letGoOfOwner(this.#options.site.home.host)
+    }
     const failed = ended.find((result) => result.status === 'rejected')
     if (failed) throw failed.reason
   }

@@ -32,10 +32,12 @@ interface StartQemuOptions {
 }
 
 const SCRIPT = `
-exec 2>"$0" 3<"$1" && flock --shared 3 || exit
+exec 2>"$0" 3<"$1" || exit
 if [ "$2" ]; then
-  exec 4<"$2" && flock --shared 4 || exit
+  exec 4<"$2" || exit
+  flock --shared 4 & at_once=$!
 fi
+flock --shared 3 && wait $at_once || exit
 if [ "$3" ]; then
   copy=$(mktemp -- "$3.XXXXXXXX") && exec 5<>"$copy" && rm -- "$copy" || exit
   cp --sparse=always -- "$3" /dev/fd/5 || exit

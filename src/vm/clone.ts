@@ -45,11 +45,12 @@ export async function clone(
   })
   const shell = new Shell(machine.console)
   const restore = async () => {
-    await restoreState(site, machine, template)
+    await loadTemplate(site, machine, template)
     await Promise.all([
+      machine.qmp.execute('cont'),
       onLaunched(machine),
       machine.agent.identify({ hostname: spec.name }),
-      shell.adopt({ hostname: spec.name }),
+      shell.adopt({ hostname: spec.name, secret: template.secret }),
     ])
     void markUsed(host, template).catch(() => {})
     onStage('devices')
@@ -69,8 +70,8 @@ export async function clone(
   return { machine, shell }
 }
 
-async function restoreState(site: VmSite, machine: Machine, template: Template): Promise<void> {
-  const { qmp, kernelLog, where } = machine
+async function loadTemplate(site: VmSite, machine: Machine, template: Template): Promise<void> {
+  const { kernelLog, where } = machine
   const [isThere] = await Promise.all([
     // Had somebody removed the memory's file meanwhile, QEMU would have made an empty one.
     isStillThere(site.home.host, template),
@@ -78,5 +79,4 @@ async function restoreState(site: VmSite, machine: Machine, template: Template):
   ])
   if (!isThere) throw new GuestError('its template went away', where)
   kernelLog.continueFrom(template.kernelLog)
-  await qmp.execute('cont')
 }

@@ -46,7 +46,8 @@ async function migrate(
   begin: () => Promise<unknown>,
 ): Promise<void> {
   const { qmp, life, where } = machine
-  await qmp.execute('migrate-set-capabilities', {
+  // QEMU takes commands in their order: nothing is gained by an answer to the first.
+  const able = qmp.execute('migrate-set-capabilities', {
     capabilities: [
       { capability: 'x-ignore-shared', state: !withMemory },
       { capability: 'events', state: true },
@@ -58,7 +59,7 @@ async function migrate(
     signal: AbortSignal.any([life.ended, refused.signal]),
     where: ({ data }) => OVER.includes(data.status),
   })
-  const begun = begin().catch((error) => refused.abort(error))
+  const begun = Promise.all([able, begin()]).catch((error) => refused.abort(error))
   const { status } = (await Promise.all([over, begun]))[0].data
   if (status === 'completed') return
   // Where it cannot restore, QEMU ends, and has said why.

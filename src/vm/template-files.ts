@@ -11,6 +11,8 @@ export interface Template {
   state: string
   /** What the guest's kernel said while it booted. */
   kernelLog: string
+  /** Of the marks that its shell was set up with. */
+  secret: string
 }
 
 /** What the machines are that a template is for, for people. */
@@ -36,6 +38,7 @@ export interface TemplateFacts {
   /** Of the state, where it is small enough to be read each time. */
   digest?: string
   kernelLog: string
+  secret: string
 }
 
 const FACTS = 'facts'
@@ -52,8 +55,8 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
       return undefined
     }
     const key = folder.slice(folder.lastIndexOf('/') + 1)
-    const { kernelLog } = facts
-    return { key, folder, state, kernelLog, ...(facts.memory && { memory }) }
+    const { kernelLog, secret } = facts
+    return { key, folder, state, kernelLog, secret, ...(facts.memory && { memory }) }
   } catch {
     return undefined // none, or half of one
   }
@@ -79,7 +82,7 @@ async function isUntouched(
 export async function sealTemplate(
   host: Host,
   folder: string,
-  { label, kernelLog }: { label: TemplateLabel; kernelLog: string },
+  { label, kernelLog, secret }: Pick<TemplateFacts, 'label' | 'kernelLog' | 'secret'>,
 ): Promise<void> {
   const [memory, state] = [`${folder}/memory`, `${folder}/state`]
   const hasMemory = (await host.fileFacts(memory)) !== undefined
@@ -88,7 +91,7 @@ export async function sealTemplate(
   const facts: TemplateFacts = {
     label,
     state: seen,
-    kernelLog,
+    ...{ kernelLog, secret },
     ...(hasMemory && { memory: await see(host, memory) }),
     ...(seen.size <= SMALL && { digest: digest(await host.readFile(state)) }),
   }

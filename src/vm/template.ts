@@ -18,7 +18,7 @@ import { readTemplate, sealTemplate, type Template, type TemplateLabel } from '.
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
-const LAYOUT = 4
+const LAYOUT = 5
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
 export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
@@ -142,8 +142,10 @@ async function makeTemplate(
     } finally {
       await discard(machine)
     }
-    const { kernelLog } = machine
-    await sealTemplate(host, draft, { label: labelOf(spec, options), kernelLog: kernelLog.text })
+    await sealTemplate(host, draft, {
+      ...{ label: labelOf(spec, options), kernelLog: machine.kernelLog.text },
+      secret: machine.console.marks.secret,
+    })
     const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, folder])
     if (exitCode !== 0) throw new InfrastructureError('no template was made', { tail: stderr })
   } catch (error) {

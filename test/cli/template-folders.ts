@@ -26,7 +26,11 @@ export async function putTemplate(
   await writeFile(`${folder}/memory`, Buffer.alloc(megabytes << 20, 1))
   await writeFile(`${folder}/state`, `state of ${n}`)
   const kernelLog = 'Linux version 6\n'
-  await sealTemplate(localHost(), folder, { label: { ...LABEL, ...label }, kernelLog })
+  await sealTemplate(localHost(), folder, {
+    label: { ...LABEL, ...label },
+    kernelLog,
+    secret: 'abc',
+  })
   await age(`${folder}/facts`, secondsAgo)
   return folder
 }

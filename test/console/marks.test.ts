@@ -45,14 +45,6 @@ describe('what stands between two record separators', () => {
     expect(reader.read(`5ec0${count + 2}:0`)).toEqual(prompt(0))
   })
 
-  test('the line that adopts a shell is answered by its own prompt too', () => {
-    const reader = readerWith('5ec0')
-    reader.read('5ec07:0')
-    const count = Number(/ __dut=(\d+);/.exec(reader.adoptLine())?.[1])
-    expect(reader.read('5ec08:0')).toEqual(prompt(0))
-    expect(reader.read(`5ec0${count + 1}:0`)).toEqual(prompt(0, true))
-  })
-
   test('a second probe forgets the first', () => {
     const reader = readerWith('5ec0')
     reader.read('5ec01:0')

@@ -245,7 +245,7 @@ describe('a shell that another console set up', () => {
     const { shell: first, open } = await localShell()
     await first.cmd('kept=1')
     const { shell } = open()
-    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
     const { outputs, steps } = await shell.cmd(
       ['echo "$kept"', '(exit 7)', 'printf "x\\ny"', 'read -p "name? " n', 'Ada', 'echo $n'],
       ['', '', 'y', 'name? ', '', ''],
@@ -260,7 +260,7 @@ describe('a shell that another console set up', () => {
     for (let i = 0; i < 5; i++) await first.cmd(['printf x', 'echo y', 'echo z'], ['x', '', ''])
     for (let i = 0; i < 5; i++) {
       const { shell } = open()
-      await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+      await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
       expect((await shell.cmd(`echo ${i}`)).output).toBe(`${i}\n`)
     }
   })
@@ -271,7 +271,7 @@ describe('a shell that another console set up', () => {
     for (const hostname of ['vm7', 'vm-8.lan', "it's; odd"]) {
       await first.cmd('RANDOM=1')
       const { shell } = open()
-      await shell.adopt({ hostname, timeoutMs: 10_000 })
+      await shell.adopt({ hostname, secret: first.console.marks.secret, timeoutMs: 10_000 })
       const { outputs } = await shell.cmd(['echo "$HOSTNAME"', 'echo $RANDOM $RANDOM'])
       expect(outputs[0]).toBe(`${hostname}\n`)
       drawn.add(outputs[1] ?? '')
@@ -289,10 +289,10 @@ describe('a shell that another console set up', () => {
     ['old marks, whole and cut', "printf '\\036abc1:0\\036\\036abc'\n"],
     ['a line end', '\n\n'],
   ])('is adopted whatever lies there: %s', async (_, lies) => {
-    const { pty, open } = await localShell()
+    const { shell: first, pty, open } = await localShell()
     const { shell, console } = open()
     pty.write(lies)
-    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
     const before = console.text
     const { outputs, steps } = await shell.cmd(['true', 'echo "${left-none}"', 'echo $HOSTNAME'])
     expect(outputs).toEqual(['', 'none\n', 'vm7\n'])
@@ -305,7 +305,9 @@ describe('a shell that another console set up', () => {
     pty.write('echo busy; sleep 100\n')
     await first.console.expect('busy', '5s')
     const { shell } = open()
-    await expect(shell.adopt({ hostname: 'vm7', timeoutMs: 300 })).rejects.toThrow('timed out')
+    await expect(
+      shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 300 }),
+    ).rejects.toThrow('timed out')
   })
 })
 

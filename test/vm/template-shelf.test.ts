@@ -39,7 +39,7 @@ async function put(n: number, { megabytes = 1, memory = true } = {}): Promise<st
   await mkdir(folder)
   if (memory) await writeFile(`${folder}/memory`, Buffer.alloc(megabytes << 20, 1))
   await writeFile(`${folder}/state`, `state of ${n}`)
-  await sealTemplate(host, folder, { label, kernelLog: 'Linux version 6\n' })
+  await sealTemplate(host, folder, { label, kernelLog: 'Linux version 6\n', secret: 'abc' })
   return folder
 }
 
@@ -55,7 +55,7 @@ describe('a template', () => {
   test('is read as it was made', async () => {
     const folder = await put(1)
     expect(await readTemplate(host, folder)).toEqual({
-      ...{ key: keyOf(1), folder, kernelLog: 'Linux version 6\n' },
+      ...{ key: keyOf(1), folder, kernelLog: 'Linux version 6\n', secret: 'abc' },
       ...{ memory: `${folder}/memory`, state: `${folder}/state` },
     })
     expect((await stat(`${folder}/memory`)).mode & 0o777).toBe(0o400)
