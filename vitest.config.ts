@@ -11,8 +11,10 @@ const alias = [
   { find: /^vitest-dut\/(dpdk|dts)$/, replacement: at('src/$1/index.ts') },
 ]
 
-/** End-to-end tests that use VMs, whichever way these started. */
-const WAYS = ['console', 'deaths', 'dpdk', 'starts', 'tap'].map(
+/** End-to-end tests that use VMs, whichever way these started; and those that take long over it. */
+const WAYS = ['console', 'deaths', 'dpdk', 'starts', 'tap']
+const MORE_WAYS = ['disks', 'ends', 'fixture', 'plug', 'ports', 'ps', 'reset', 'snapshot', 'vfio']
+const inEachWay = [...WAYS, ...(process.env.WAYS === 'all' ? MORE_WAYS : [])].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
 
@@ -49,7 +51,7 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: 'e2e-cold',
-          include: WAYS,
+          include: inEachWay,
           env: { VITEST_DUT_BOOT: 'cold' },
           fileParallelism: false,
           sequence: { groupOrder: 2 },
@@ -61,7 +63,7 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: 'e2e-restored',
-          include: WAYS,
+          include: inEachWay,
           setupFiles: [at('test/e2e/restored.setup.ts')],
           fileParallelism: false,
           sequence: { groupOrder: 3 },

@@ -5,7 +5,8 @@ import { cli } from '../cli/cli.ts'
 const forwarding = userNet({ forward: [22, { port: 53, protocol: 'udp' }] })
 const test = dutTest({
   vms: 2,
-  vm: ({ index }) => (index === 0 ? { devices: [forwarding] } : { name: 'peer', memory: '256M' }),
+  // The ledger has those that were promised in one moment by their names.
+  vm: ({ index }) => (index === 0 ? { devices: [forwarding] } : { name: 'web', memory: '256M' }),
 })
 
 interface ListedLease {
@@ -43,7 +44,7 @@ test('ps shows each VM that runs as it is, and none that is gone', async ({ vms,
     expect(portsOf(vm.pid).toSorted()).toEqual(listed[i]?.ports.toSorted())
   }
 
-  const [, peer] = vms as [Vm, Vm]
-  await dut.stop(peer)
+  const [, web] = vms as [Vm, Vm]
+  await dut.stop(web)
   expect(ofUs(await ps()).map(({ qemu }) => qemu)).toEqual([vms[0]?.pid])
 })
