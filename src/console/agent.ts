@@ -1,9 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { asError, GuestError, UsageError } from '../errors.ts'
+import { asError, GuestError } from '../errors.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
-import { type Reading, readingOf } from './clock.ts'
+import { type Reading, readingOf, step } from './clock.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
+import { type Identity, identityBytes, newSeed } from './identity.ts'
+import { Outbox } from './outbox.ts'
 
 /** One conversation with the agent: a command's run, or a terminal in the guest. */
 export interface Channel {
@@ -14,24 +15,14 @@ export interface Channel {
 
 export type ChannelListener = (frame: { type: number; payload: Uint8Array }) => void
 
-/** What tells a guest from others. */
-export interface Identity {
-  hostname: string
-  /** 64 random bytes, from which the guest's kernel goes on; of this machine where none are given. */
-  seed?: Uint8Array
-  /** 32 hexadecimal digits; random where none are given. */
-  machineId?: string
-}
-
-/** Bytes that a kernel's random state is renewed with. */
-const SEED = 64
 /** A round trip that is short enough, and how many there are at most until one is. */
 const SHORT_TRIP_MS = 50
 const MOST_TRIPS = 5
 
 /** The default guest's agent, at the other end of a virtio-serial port. */
 export class Agent {
-  readonly #stream: Duplex
+  readonly #outbox: Outbox<Uint8Array>
+  readonly #onBroken: (error: Error) => void
   readonly #channels = new Map<number, ChannelListener>()
   readonly #hellos = new Map<string, (facts: Map<string, string>) => void>()
   #reader = new FrameReader()
@@ -43,17 +34,8 @@ export class Agent {
 
   /** @param onBroken called once if what comes from the guest makes no sense */
   constructor(stream: Duplex, onBroken: (error: Error) => void) {
-    this.#stream = stream
-    stream.on('error', () => {}) // its end is noticed as the VM's
-    stream.on('data', (data: Uint8Array) => {
-      this.#received += data.length
-      try {
-        for (const frame of this.#reader.push(data)) this.#hear(frame)
-      } catch (error) {
-        stream.destroy()
-        onBroken(asError(error))
-      }
-    })
+    this.#onBroken = onBroken
+    this.#outbox = new Outbox(this.#listen(stream))
   }
 
   /** Asks for a sign of life; resolves with what the guest says of itself (`version`, `kernel`, …). */
@@ -77,12 +59,8 @@ export class Agent {
    * @throws UsageError for a seed or a machine-id of another length
    */
   async identify(identity: Identity, options: WaitOptions = {}): Promise<void> {
-    const { hostname, seed = randomBytes(SEED), machineId = newMachineId() } = identity
-    if (seed.length !== SEED || !/^[0-9a-f]{32}$/.test(machineId)) {
-      throw new UsageError('an identity has 64 random bytes and a machine-id of 32 digits')
-    }
-    const payload = Buffer.concat([seed, Buffer.from(machineId + hostname)])
-    await this.setClock(options, await this.#readClock('identify', payload, options))
+    const reading = await this.#readClock('identify', identityBytes(identity), options)
+    await this.setClock(options, reading)
   }
 
   /**
@@ -145,7 +123,7 @@ export class Agent {
    * did the first time, and sets its clock.
    */
   async renew(options: WaitOptions = {}): Promise<void> {
-    const reading = await this.#readClock('identify', randomBytes(SEED), options)
+    const reading = await this.#readClock('identify', newSeed(), options)
     await this.setClock(options, reading)
   }
 
@@ -162,6 +140,31 @@ export class Agent {
   async isQuietSince(traffic: number): Promise<boolean> {
     await this.#drained()
     return this.#traffic === traffic && !this.#reader.isInFrame
+  }
+
+  /**
+   * Keeps back what is sent from now on, until {@link release}; resolves when the guest has read all
+   * that was sent before.
+   */
+  async hold(options: WaitOptions = {}): Promise<void> {
+    const answered = this.hello(options)
+    this.#outbox.hold()
+    await answered
+  }
+
+  /** Sends what was kept back. */
+  release(): void {
+    this.#outbox.release()
+  }
+
+  /** The guest is at the other end of this one from now on; of the one before, all was read. */
+  moveTo(stream: Duplex): void {
+    this.#outbox.moveTo(this.#listen(stream))
+  }
+
+  /** The guest begins anew: what was half said is not. */
+  startOver(): void {
+    this.#reader = new FrameReader()
   }
 
   /** The conversations under way; see {@link endAll}. */
@@ -203,7 +206,22 @@ export class Agent {
   #send(channel: number, type: keyof typeof ToGuest, payload: string | Uint8Array): void {
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload
     this.#traffic++
-    if (this.#stream.writable) this.#stream.write(encodeFrames(ToGuest[type], channel, bytes))
+    this.#outbox.write(encodeFrames(ToGuest[type], channel, bytes))
+  }
+
+  /** Hears what comes out of a stream; what writes to it. */
+  #listen(stream: Duplex): (bytes: Uint8Array) => void {
+    stream.on('error', () => {}) // its end is noticed as the VM's
+    stream.on('data', (data: Uint8Array) => {
+      this.#received += data.length
+      try {
+        for (const frame of this.#reader.push(data)) this.#hear(frame)
+      } catch (error) {
+        stream.destroy()
+        this.#onBroken(asError(error))
+      }
+    })
+    return (bytes) => void (stream.writable && stream.write(bytes))
   }
 
   #hear({ channel, type, payload }: Frame): void {
@@ -227,15 +245,4 @@ export function agentError(
   where: { vm?: string; dut?: string } = {},
 ): GuestError {
   return new GuestError(`the guest's agent could not do it: ${Buffer.from(payload)}`, where)
-}
-
-/** The step of a clock, as the guest wants it: nanoseconds. */
-function step(ms: number): Uint8Array {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigInt64LE(BigInt(Math.round(ms * 1e6)))
-  return bytes
-}
-
-function newMachineId(): string {
-  return crypto.randomUUID().replaceAll('-', '')
 }

@@ -20,3 +20,10 @@ export function readingOf(answer: Uint8Array, sentAt: number, cameAt: number): R
     roundTripMs: cameAt - sentAt - heldMs,
   }
 }
+
+/** The step of a clock, as the guest wants it: nanoseconds. */
+export function step(ms: number): Uint8Array {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigInt64LE(BigInt(Math.round(ms * 1e6)))
+  return bytes
+}

@@ -5,6 +5,7 @@ import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { type Mark, MarkReader } from './marks.ts'
+import { Outbox } from './outbox.ts'
 import { describePattern, Matcher, type Pattern } from './pattern.ts'
 import type { ByteStream } from './stream.ts'
 import { Tokenizer } from './tokens.ts'
@@ -36,7 +37,8 @@ export class Console {
   readonly where: { vm?: string; dut?: string }
   /** Tells this console's prompts from its output. */
   readonly marks = new MarkReader()
-  readonly #stream: ByteStream
+  readonly #tokenizer = new Tokenizer(this.marks)
+  readonly #outbox: Outbox<string | Uint8Array>
   readonly #listeners = new Set<ConsoleListener>()
   #text = ''
   #dropped = 0
@@ -45,17 +47,8 @@ export class Console {
   constructor(stream: ByteStream, { life, vm, dut }: ConsoleOptions) {
     this.life = life
     this.where = { vm, dut }
-    this.#stream = stream
-    const tokenizer = new Tokenizer(this.marks)
-    stream.onData((data) => {
-      for (const token of tokenizer.push(data)) {
-        if ('text' in token) this.#remember(token.text)
-        for (const listener of [...this.#listeners]) {
-          if ('text' in token) listener.text(token.text)
-          else listener.mark?.(token.mark)
-        }
-      }
-    })
+    this.#outbox = new Outbox((data) => stream.write(data))
+    stream.onData((data) => this.#hear(data))
   }
 
   /** Everything that was printed, as far as it is remembered (the last million characters). */
@@ -77,7 +70,23 @@ export class Console {
   /** For the shell protocol, which keeps account of what it types itself. */
   send(data: string | Uint8Array): void {
     this.life.ended.throwIfAborted()
-    this.#stream.write(data)
+    this.#outbox.write(data)
+  }
+
+  /** Keeps back what is typed from now on, until {@link release}. */
+  hold(): void {
+    this.#outbox.hold()
+  }
+
+  /** Types what was kept back, behind `first`. */
+  release(...first: Uint8Array[]): void {
+    this.#outbox.release(...first)
+  }
+
+  /** The guest is at the other end of this one from now on; of the one before, all was read. */
+  moveTo(stream: ByteStream): void {
+    this.#outbox.moveTo((data) => stream.write(data))
+    stream.onData((data) => this.#hear(data))
   }
 
   /**
@@ -138,6 +147,16 @@ export class Console {
   subscribe(listener: ConsoleListener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  #hear(data: Uint8Array): void {
+    for (const token of this.#tokenizer.push(data)) {
+      if ('text' in token) this.#remember(token.text)
+      for (const listener of [...this.#listeners]) {
+        if ('text' in token) listener.text(token.text)
+        else listener.mark?.(token.mark)
+      }
+    }
   }
 
   #remember(text: string): void {

@@ -18,13 +18,24 @@ export class EventHub {
     this.#queues.clear()
   }
 
+  /** Has those who listen hear the events of another one from now on. */
+  moveTo(other: EventHub): void {
+    for (const queue of this.#queues) other.#adopt(queue)
+    this.#queues.clear()
+  }
+
+  #adopt(queue: Queue): void {
+    queue.leave = () => void this.#queues.delete(queue)
+    if (this.#ended) queue.end()
+    else this.#queues.add(queue)
+  }
+
   /** Subscribed when this returns, not when the iteration begins. */
   subscribe<N extends EventName>(name?: N): EventStream<N> {
     const queue = new Queue(name)
-    if (this.#ended) queue.end()
-    else this.#queues.add(queue)
+    this.#adopt(queue)
     const leave = async () => {
-      this.#queues.delete(queue)
+      queue.leave()
       queue.end({ drop: true })
       return { done: true as const, value: undefined }
     }
@@ -39,6 +50,8 @@ export class EventHub {
 }
 
 class Queue {
+  /** Takes it away from where it is. */
+  leave = (): void => {}
   readonly #name: string | undefined
   #events: QmpEvent[] = []
   #waiting: ((result: IteratorResult<QmpEvent>) => void)[] = []

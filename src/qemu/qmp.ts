@@ -50,6 +50,8 @@ export interface Qmp {
   events<N extends EventName>(name?: N): EventStream<N>
   /** The next event of that name from this call on. */
   once<N extends EventName>(name: N, options?: OnceOptions<N>): Promise<QmpEvent<N>>
+  /** Those who listen to its events. */
+  readonly hub: EventHub
   /** Resolves, never rejects, when the connection has ended; with the cause where there is one. */
   readonly closed: Promise<Error | undefined>
   /** Ends the connection, not QEMU. */
@@ -95,6 +97,7 @@ export async function connectQmp(
         connection.execute(command, args, options)) as Qmp['execute'],
       events: (name) => connection.hub.subscribe(name),
       once: (name, options) => connection.once(name, options),
+      hub: connection.hub,
       closed: connection.closed,
       close: () => connection.end(),
     }

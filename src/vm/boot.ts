@@ -2,8 +2,10 @@ import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { waitFor } from '../wait.ts'
+import { discard } from './engine.ts'
 import type { VmSite } from './home.ts'
-import { type LaunchOptions, launch, type Machine } from './launch.ts'
+import { type LaunchOptions, launch } from './launch.ts'
+import type { Machine } from './machine.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 export interface BootOptions extends Omit<LaunchOptions, 'onStage'> {
@@ -36,7 +38,9 @@ export async function boot(
   { bootTimeoutMs, signal, onStage, onLaunched, ...options }: BootOptions,
 ): Promise<Booted> {
   let stage = 'qemu'
+  let isUp = false
   const reach = (next: string) => {
+    if (isUp) return // it starts anew, which is not this boot
     stage = next
     onStage(next)
   }
@@ -53,6 +57,7 @@ export async function boot(
     await discard(machine)
     throw error
   }
+  isUp = true
   return { machine, shell }
 }
 
@@ -67,13 +72,6 @@ export async function orDeath(error: unknown, { qmp, life }: Machine): Promise<u
       life.ended.aborted ? life.ended.reason : error,
     )
   }
-}
-
-/** Ends a machine that is not to be a VM. */
-export async function discard(machine: Machine): Promise<void> {
-  machine.stopping = true
-  machine.qemu.kill()
-  await machine.qemu.exited
 }
 
 async function awaitReady(

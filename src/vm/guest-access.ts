@@ -8,7 +8,7 @@ import type { CmdOptions, CmdResult } from '../console/steps.ts'
 import { defer } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { copyIn, copyOut } from './files.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 import { openSession, type Session } from './session.ts'
 import { spawnProgram } from './spawn.ts'
 

@@ -14,35 +14,30 @@ export interface KernelLogListener {
 
 /** The guest kernel's messages, which come over a serial line of their own. */
 export class KernelLog {
-  /** Resolves when QEMU has closed it: nothing more will come. */
-  readonly ended: Promise<void>
+  readonly #listener: KernelLogListener
+  readonly #decoder = new TextDecoder()
+  #ended: Promise<void> = Promise.resolve()
+  #line = ''
   #text = ''
   #panic: { line: string; at: number } | undefined
 
   constructor(stream: Duplex, listener: KernelLogListener) {
-    const decoder = new TextDecoder()
-    let line = ''
-    stream.on('data', (data: Uint8Array) => {
-      const text = decoder.decode(data, { stream: true }).replaceAll('\r', '')
-      this.#text = (this.#text + text).slice(-REMEMBERED)
-      line += text
-      const whole = line.lastIndexOf('\n') + 1
-      if (whole === 0) return
-      const lines = line.slice(0, whole)
-      line = line.slice(whole)
-      for (const [, stage] of lines.matchAll(STAGE))
-        if (stage) listener.stage(stage === 'ready' ? 'shell' : stage)
-      const panic = PANIC.exec(lines)
-      if (panic && this.#panic === undefined) {
-        const text = panic[0].trim()
-        this.#panic = { line: text, at: this.#text.lastIndexOf(text) }
-        listener.panic(text)
-      }
-    })
-    this.ended = new Promise((resolve) => {
+    this.#listener = listener
+    this.moveTo(stream)
+  }
+
+  /** The guest is at the other end of this one from now on; of the one before, all was read. */
+  moveTo(stream: Duplex): void {
+    stream.on('data', (data: Uint8Array) => this.#hear(data))
+    this.#ended = new Promise((resolve) => {
       stream.on('error', () => {})
       stream.once('close', resolve)
     })
+  }
+
+  /** Resolves when QEMU has closed it: nothing more will come. */
+  get ended(): Promise<void> {
+    return this.#ended
   }
 
   /** What it said before it was saved. */
@@ -74,5 +69,23 @@ export class KernelLog {
 
   tail(lines = 20): string {
     return lastLines(this.#text, lines).join('\n')
+  }
+
+  #hear(data: Uint8Array): void {
+    const text = this.#decoder.decode(data, { stream: true }).replaceAll('\r', '')
+    this.#text = (this.#text + text).slice(-REMEMBERED)
+    this.#line += text
+    const whole = this.#line.lastIndexOf('\n') + 1
+    if (whole === 0) return
+    const lines = this.#line.slice(0, whole)
+    this.#line = this.#line.slice(whole)
+    for (const [, stage] of lines.matchAll(STAGE))
+      if (stage) this.#listener.stage(stage === 'ready' ? 'shell' : stage)
+    const panic = PANIC.exec(lines)
+    if (panic && this.#panic === undefined) {
+      const text = panic[0].trim()
+      this.#panic = { line: text, at: this.#text.lastIndexOf(text) }
+      this.#listener.panic(text)
+    }
   }
 }

@@ -2,7 +2,7 @@ import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { poll } from '../wait.ts'
 import { orDeath } from './boot.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 
 /** A machine's state as a file, with its memory or, where that is a file already, without. */
 interface StateFile {

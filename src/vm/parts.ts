@@ -1,7 +1,7 @@
 import type { Shell } from '../console/shell.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import type { VmHome } from './home.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 import type { Plugs } from './plug.ts'
 import type { ResolvedSpec } from './spec.ts'
 

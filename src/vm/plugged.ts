@@ -1,6 +1,6 @@
 import { exec } from '../console/exec.ts'
 import { CommandTimeoutError, GuestError } from '../errors.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 
 /** A device that was plugged in, as the guest sees it. */
 export interface PluggedDevice {

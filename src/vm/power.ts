@@ -2,7 +2,7 @@ import { exec } from '../console/exec.ts'
 import { GuestError } from '../errors.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 import type { VmParts } from './parts.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { exec } from '../console/exec.ts'
 import type { Host } from '../host/host.ts'
 import { poll } from '../wait.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 
 /** What a guest does for the first time takes longer: done before it is saved, no clone pays for it. */
 const WARM_UPS = 3

@@ -5,7 +5,7 @@ import type { PlacedDevice } from '../qemu/args.ts'
 import { QmpClosedError } from '../qemu/qmp.ts'
 import { SnapshotFile } from '../qemu/snapshots.ts'
 import { poll } from '../wait.ts'
-import type { Machine } from './launch.ts'
+import type { Machine } from './machine.ts'
 
 /** A state of a VM that it can be taken back to; it is gone with the test that made it, or the VM. */
 export interface Snapshot extends AsyncDisposable {

@@ -1,0 +1,100 @@
+import { Agent } from '../console/agent.ts'
+import { Console } from '../console/console.ts'
+import { Lifeline } from '../lifeline.ts'
+import type { PlacedDevice } from '../qemu/args.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import type { Qmp } from '../qemu/qmp.ts'
+import { panicked } from './death.ts'
+import type { Engine } from './engine.ts'
+import { KernelLog } from './kernel-log.ts'
+
+/**
+ * A guest and the ways to it. The QEMU that it is in may become another one; those who talk to the
+ * guest do not notice.
+ */
+export class Machine {
+  readonly where: { vm: string; dut: string }
+  readonly console: Console
+  readonly kernelLog: KernelLog
+  readonly agent: Agent
+  /** Ends with the QEMU that the guest is in. */
+  readonly life = new Lifeline()
+  #engine: Engine
+
+  /** @param onStage called with how far the guest's init is */
+  constructor(engine: Engine, onStage: (stage: string) => void) {
+    const { life } = this
+    const { where, streams } = engine
+    this.where = where
+    this.console = new Console(streams.console, { life, ...where })
+    this.kernelLog = new KernelLog(streams.kernelLog, {
+      stage: onStage,
+      panic: (line) => void panicked(line, { kernelLog: this.kernelLog, life, where }),
+    })
+    this.agent = new Agent(streams.agent, (error) => life.alarm(error))
+    this.#engine = engine
+    this.#leanOn(engine)
+  }
+
+  get engine(): Engine {
+    return this.#engine
+  }
+
+  get qemu(): QemuProcess {
+    return this.#engine.qemu
+  }
+
+  get qmp(): Qmp {
+    return this.#engine.qmp
+  }
+
+  /** Those that it has now. */
+  get devices(): PlacedDevice[] {
+    return this.#engine.devices
+  }
+
+  get isClone(): boolean {
+    return this.#engine.isClone
+  }
+
+  get startedAt(): number {
+    return this.#engine.startedAt
+  }
+
+  get stopping(): boolean {
+    return this.#engine.stopping
+  }
+
+  set stopping(stopping: boolean) {
+    this.#engine.stopping = stopping
+  }
+
+  /** From here on, the end of the QEMU that it is in is not its own. */
+  leave(): void {
+    this.#engine.stopping = true
+    this.#left.add(this.#engine)
+  }
+
+  /** The guest is in that QEMU now; all that came out of the one before has been read. */
+  moveTo(engine: Engine): void {
+    const { streams } = engine
+    this.#engine.qmp.hub.moveTo(engine.qmp.hub)
+    this.#engine = engine
+    this.kernelLog.moveTo(streams.kernelLog)
+    this.console.moveTo(streams.console)
+    this.agent.moveTo(streams.agent)
+    this.#leanOn(engine)
+  }
+
+  readonly #left = new WeakSet<Engine>()
+
+  #leanOn(engine: Engine): void {
+    engine.kernelLog = this.kernelLog
+    const { ended } = engine.life
+    const end = () => {
+      if (!this.#left.has(engine)) this.life.end(ended.reason)
+    }
+    ended.addEventListener('abort', end, { once: true })
+    if (ended.aborted) end()
+  }
+}
