@@ -88,22 +88,24 @@ export class Shell {
   }
 
   /**
-   * Takes its machine back to an earlier state: what is under way and what waits to be typed fails with
-   * `reason`, then `load` is run, and the shell is what it was.
+   * Takes its machine back to an earlier state, or to its boot where none is given: what is under way
+   * and what waits to be typed fails with `reason`, then `load` is run, and the shell is what it was.
    */
   async back(
-    { account, prompts, heldBy }: ShellState,
+    state: ShellState | undefined,
     { reason, load }: { reason: Error; load: () => Promise<void> },
     options: WaitOptions = {},
   ): Promise<void> {
     this.#era.abort(reason)
     this.#era = new AbortController()
     await this.#turn.runExclusive(async () => {
+      if (state === undefined) this.#account.restart()
       await load()
-      this.#account.restore(account)
-      this.console.marks.count = prompts
-      this.#heldBy = heldBy
+      this.#heldBy = state?.heldBy
       this.#recovery = Promise.resolve()
+      if (state === undefined) return this.ready(options)
+      this.#account.restore(state.account)
+      this.console.marks.count = state.prompts
       if (this.#account.atPrompt) await this.adopt(options)
       this.console.skip()
     })

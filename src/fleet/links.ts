@@ -1,5 +1,6 @@
 import type { Host } from '../host/host.ts'
 import { type Hub, openHub } from '../qemu/hub.ts'
+import type { ReservedSegment } from '../vm/home.ts'
 
 interface LinksOptions {
   host: Host
@@ -21,9 +22,14 @@ export class Links {
 
   /** A fresh socket on a segment, for one NIC. */
   async port(name: string): Promise<string> {
-    const opening = this.#hubs.get(name) ?? this.#open(name)
-    this.#hubs.set(name, opening)
-    return (await opening).port()
+    return (await this.#hub(name)).port()
+  }
+
+  /** The path of a socket that is on the segment from the call of `open` on. */
+  async reserve(name: string): Promise<ReservedSegment> {
+    const hub = await this.#hub(name)
+    const path = hub.reserve()
+    return { link: name, path, open: () => hub.open(path) }
   }
 
   /** Takes a socket off a segment whose NIC is gone. */
@@ -35,6 +41,12 @@ export class Links {
     const hubs = await Promise.allSettled(this.#hubs.values())
     await Promise.all(hubs.map((hub) => hub.status === 'fulfilled' && hub.value.close()))
     this.#hubs.clear()
+  }
+
+  #hub(name: string): Promise<Hub> {
+    const opening = this.#hubs.get(name) ?? this.#open(name)
+    this.#hubs.set(name, opening)
+    return opening
   }
 
   async #open(name: string): Promise<Hub> {

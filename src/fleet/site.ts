@@ -44,10 +44,11 @@ export function siteOf(
       return store
     },
     segment: (link) => outsideScope(() => links.port(link)),
+    reserveSegment: (link) => outsideScope(() => links.reserve(link)),
     leaveSegment: (link, socket) => outsideScope(() => links.leave(link, socket)),
-    lease: async (need) => {
+    lease: async (need, { signal } = {}) => {
       const where = { dir, ...(ports && { portRange: ports }) }
-      const options = { ...admission, owner, onWait: (line: string) => note(line) }
+      const options = { ...admission, owner, signal, onWait: (line: string) => note(line) }
       const [lease] = await admit(host, [{ ...need, ...where }], options)
       return lease as GrantedLease
     },

@@ -33,6 +33,8 @@ export interface MachineShape {
 /** A device and what the DUT gave it. */
 export interface PlacedDevice {
   device: Device
+  /** Its number on the VM; where none is given, its place in the list. */
+  number?: number
   /** Ethernet address of a virtio NIC, empty for other devices. */
   mac: string
   /** Unix socket of the link's segment. */
@@ -72,7 +74,7 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
     ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
     ...diskArgs(shape.disks),
-    ...shape.devices.flatMap((placed, i) => deviceArgs(placed, i, shape)),
+    ...shape.devices.flatMap((placed, i) => deviceArgs(placed, placed.number ?? i, shape)),
     ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,
   ]

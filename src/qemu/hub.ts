@@ -29,6 +29,9 @@ export interface Hub {
    * @throws InfrastructureError when the hub has ended, or when QEMU is older than 7.2
    */
   port(): Promise<string>
+  /** Path of a port that is not there yet: {@link open} makes it. */
+  reserve(): string
+  open(path: string): Promise<void>
   /** Takes a port away whose member has left for good, with its sockets. */
   removePort(path: string): Promise<void>
   /** Resolves, never rejects, when the process has ended, wanted or not. */
@@ -50,8 +53,9 @@ const QUIT_TIMEOUT_MS = 2000
  */
 export async function openHub({ host, qemu, dir, name, env, signal }: HubOptions): Promise<Hub> {
   signal?.throwIfAborted()
-  /** Each port's number, by its path. */
+  /** Each port's number, by its path, and those that are there. */
   const ports = new Map<string, number>()
+  const opened = new Set<number>()
   let last = 0
   const control = `${dir}/qmp`
   const listener = await host.listen(control)
@@ -71,22 +75,35 @@ export async function openHub({ host, qemu, dir, name, env, signal }: HubOptions
     const qmp = await connect({ terminal, listener, signal, ended: (exit) => ended(qemu, exit) })
     await addSink(qmp)
     let closing: Promise<void> | undefined
+    const reserve = () => {
+      const number = ++last
+      const path = `${dir}/${number}`
+      ports.set(path, number)
+      return path
+    }
+    const open = async (path: string) => {
+      const number = ports.get(path) ?? 0
+      await addPort(qmp, path, number).catch(async (error) => {
+        if (error instanceof QmpError) throw refused(name, qmp, error)
+        throw ended('port', await waitFor(terminal.exited, { timeoutMs: QUIT_TIMEOUT_MS }))
+      })
+      opened.add(number)
+    }
     return {
       closed: terminal.exited,
+      reserve,
+      open,
       port: async () => {
-        const number = ++last
-        const path = `${dir}/${number}`
-        ports.set(path, number)
-        return addPort(qmp, path, number).catch(async (error) => {
-          if (error instanceof QmpError) throw refused(name, qmp, error)
-          throw ended('port', await waitFor(terminal.exited, { timeoutMs: QUIT_TIMEOUT_MS }))
-        })
+        const path = reserve()
+        await open(path)
+        return path
       },
       removePort: async (path) => {
         const number = ports.get(path)
         if (number === undefined) return
         ports.delete(path)
-        for (const id of [`hub${number}`, `port${number}`]) await qmp.execute('netdev_del', { id })
+        const netdevs = opened.delete(number) ? [`hub${number}`, `port${number}`] : []
+        for (const id of netdevs) await qmp.execute('netdev_del', { id })
         await Promise.all(socketsOf(path).map((socket) => host.remove(socket)))
       },
       close: () => {
@@ -142,11 +159,10 @@ function socketsOf(port: string): [string, string] {
 }
 
 // netdev_add has bound the socket when it returns, so the port is there.
-async function addPort(qmp: Qmp, path: string, number: number): Promise<string> {
+async function addPort(qmp: Qmp, path: string, number: number): Promise<void> {
   const netdev = `port${number}`
   await qmp.execute('netdev_add', hubNetdev(netdev, path))
   await qmp.execute('netdev_add', { type: 'hubport', id: `hub${number}`, hubid: 1, netdev })
-  return path
 }
 
 /** `dgram`, like `stream`, came with QEMU 7.2; older ones do not know the type. */

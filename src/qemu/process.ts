@@ -9,6 +9,8 @@ export interface QemuProcess {
   readonly exited: Promise<Exit>
   /** What QEMU itself complained about, one line each, without its program name. */
   complaints(): Promise<string[]>
+  /** What was written to its standard input and it has not read. It is not there any more then. */
+  unread(): Promise<Uint8Array>
   kill(): void
 }
 
@@ -29,6 +31,23 @@ interface StartQemuOptions {
   /** Added to its environment. */
   env?: Record<string, string>
   template?: StartedFrom
+}
+
+// What is left when two looks one after another found nothing: a writer that found the terminal full
+// comes back after a moment. dd(1) must not make it its own terminal.
+const UNREAD = `
+exec {never}<> <(:)
+empty=0
+until [ $empty = 2 ]; do
+  hex=$(dd if="/proc/$0/fd/0" iflag=nonblock,noctty bs=64k count=1 status=none 2>/dev/null |
+    od -An -v -tx1)
+  if [ "$hex" ]; then empty=0; echo "$hex"; else empty=$((empty + 1)); fi
+  read -r -t 0.01 -u $never
+done`
+
+async function readUnread(host: Host, pid: number): Promise<Uint8Array> {
+  const { stdout } = await host.run('bash', ['-c', UNREAD, String(pid)])
+  return Buffer.from(stdout.replaceAll(/\s/g, ''), 'hex')
 }
 
 const SCRIPT = `
@@ -73,6 +92,7 @@ export function startQemu(
       )
       return lastLines(text, 10).map((line) => line.replace(/^\S*qemu-system-\w+: /, ''))
     },
+    unread: () => readUnread(host, terminal.pid),
     kill: () => terminal.kill('SIGKILL'),
   }
 }

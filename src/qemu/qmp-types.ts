@@ -73,6 +73,15 @@ export interface BlockDevice {
   inserted?: { 'node-name'?: string; drv: string; ro: boolean; file: string }
 }
 
+export interface MigrationInfo {
+  status?: MigrationStatus
+  'error-desc'?: string
+  'total-time'?: number
+  downtime?: number
+  /** Bytes. */
+  ram?: { transferred: number; remaining: number; total: number; 'dirty-sync-count': number }
+}
+
 /** Not from the schema alone: members that depend on the driver, backend or type are left open. */
 type Open<T> = T & Record<string, unknown>
 type Nothing = Record<string, never>
@@ -109,7 +118,9 @@ export interface QmpCommands {
   'migrate-set-capabilities': Call<{ capabilities: { capability: string; state: boolean }[] }>
   'migrate-set-parameters': Call<Record<string, unknown>>
   migrate_cancel: Call<undefined>
-  'query-migrate': Call<undefined, Open<{ status?: MigrationStatus; 'error-desc'?: string }>>
+  'migrate-continue': Call<{ state: MigrationStatus }>
+  'set-action': Call<{ reboot?: 'reset' | 'shutdown' }>
+  'query-migrate': Call<undefined, MigrationInfo>
   'object-add': Call<Open<{ 'qom-type': string; id: string }>>
   'object-del': Call<{ id: string }>
   'qom-get': Call<{ path: string; property: string }, unknown>

@@ -3,6 +3,7 @@ import { poll } from '../wait.ts'
 import type { Qmp } from './qmp.ts'
 
 const NODE = 'snapshots'
+const FILE = `${NODE}-file`
 /** Bytes; of what is written at once. */
 const CLUSTER = 2 << 20
 const PATIENCE_MS = 120_000
@@ -13,7 +14,7 @@ const PATIENCE_MS = 120_000
  * first {@link save} on until it ends, and the guest does not see it.
  */
 export class SnapshotFile {
-  readonly #qmp: Qmp
+  readonly #qmp: () => Qmp
   readonly #path: string
   /** Of the disks that the guest writes to, which each state takes along. */
   #nodes: string[] = []
@@ -21,7 +22,7 @@ export class SnapshotFile {
   #jobs = 0
 
   /** @param path of a file that does not exist yet */
-  constructor(qmp: Qmp, path: string) {
+  constructor(qmp: () => Qmp, path: string) {
     this.#qmp = qmp
     this.#path = path
   }
@@ -46,26 +47,35 @@ export class SnapshotFile {
   async #open(): Promise<void> {
     this.#nodes = await this.#writable()
     // A machine that came from a template was restored without its shared memory, and would go on so.
-    await this.#qmp.execute('migrate-set-capabilities', {
+    await this.#qmp().execute('migrate-set-capabilities', {
       capabilities: [{ capability: 'x-ignore-shared', state: false }],
     })
-    const file = `${NODE}-file`
     await this.#job('blockdev-create', {
       options: { driver: 'file', filename: this.#path, size: 0 },
     })
-    await this.#qmp.execute('blockdev-add', {
-      ...{ driver: 'file', filename: this.#path, 'node-name': file },
-    })
+    await this.#add({ driver: 'file', filename: this.#path, 'node-name': FILE })
     // It is a disk, too, which nobody uses: of the least size.
     await this.#job('blockdev-create', {
-      options: { driver: 'qcow2', file, size: CLUSTER, 'cluster-size': CLUSTER },
+      options: { driver: 'qcow2', file: FILE, size: CLUSTER, 'cluster-size': CLUSTER },
     })
-    await this.#qmp.execute('blockdev-add', { driver: 'qcow2', file, 'node-name': NODE })
+    await this.#add({ driver: 'qcow2', file: FILE, 'node-name': NODE })
+  }
+
+  /** The machine is in another QEMU, which gets the file; the one before must be gone. */
+  async moved(): Promise<void> {
+    if (this.#opening === undefined) return
+    await this.#add({ driver: 'file', filename: this.#path, 'node-name': FILE })
+    await this.#add({ driver: 'qcow2', file: FILE, 'node-name': NODE })
+    this.#nodes = await this.#writable()
+  }
+
+  async #add(node: { driver: string; 'node-name': string; [key: string]: unknown }) {
+    await this.#qmp().execute('blockdev-add', node)
   }
 
   /** Memory that goes back to what it was, while a disk does not, is a file system that is broken. */
   async #writable(): Promise<string[]> {
-    const disks = (await this.#qmp.execute('query-block')).flatMap(({ inserted }) =>
+    const disks = (await this.#qmp().execute('query-block')).flatMap(({ inserted }) =>
       inserted && !inserted.ro ? [inserted] : [],
     )
     const fixed = disks.find(({ drv }) => drv !== 'qcow2')
@@ -83,13 +93,13 @@ export class SnapshotFile {
   /** Does what QEMU does in the background, to its end. */
   async #job(command: string, args: Record<string, unknown>): Promise<void> {
     const id = `${NODE}-${++this.#jobs}`
-    await this.#qmp.execute(command as 'snapshot-save', { 'job-id': id, ...args } as never)
+    await this.#qmp().execute(command as 'snapshot-save', { 'job-id': id, ...args } as never)
     const concluded = async () => {
-      const jobs = await this.#qmp.execute('query-jobs')
+      const jobs = await this.#qmp().execute('query-jobs')
       return jobs.find((job) => job.id === id && job.status === 'concluded')
     }
     const { error } = await poll(concluded, { everyMs: 2, timeoutMs: PATIENCE_MS })
-    await this.#qmp.execute('job-dismiss', { id })
+    await this.#qmp().execute('job-dismiss', { id })
     if (error === undefined) return
     throw new InfrastructureError(`QEMU's ${command} failed: ${error}`, {
       ...(/space/i.test(error) && {

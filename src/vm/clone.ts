@@ -1,11 +1,10 @@
 import { Shell } from '../console/shell.ts'
 import { GuestError } from '../errors.ts'
-import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { MEMORY_COPY } from '../qemu/process.ts'
 import { waitFor } from '../wait.ts'
 import type { Booted } from './boot.ts'
-import { discard } from './engine.ts'
+import { discard, type EngineOptions } from './engine.ts'
 import type { VmSite } from './home.ts'
 import { launch } from './launch.ts'
 import type { Machine } from './machine.ts'
@@ -18,7 +17,7 @@ interface CloneOptions {
   index: number
   lease: GrantedLease
   accel: 'kvm' | 'tcg'
-  guest: Guest
+  kernel: EngineOptions['kernel']
   template: Template
   bootTimeoutMs: number
   signal?: AbortSignal
@@ -33,7 +32,7 @@ interface CloneOptions {
 export async function clone(
   site: VmSite,
   spec: ResolvedSpec,
-  { template, guest, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
+  { template, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
 ): Promise<Booted> {
   onStage('restore')
   const { host } = site.home
@@ -41,7 +40,7 @@ export async function clone(
   // Others write into shared memory, so it is a copy; else what the guest does not change stays shared.
   const isCopy = memory !== undefined && spec.memory.shared
   const machine = await launch(site, spec, {
-    ...{ ...options, kernel: guest, incoming: true, onStage: () => {} },
+    ...{ ...options, incoming: true, onStage: () => {} },
     template: { folder, ...(isCopy && { copy: memory }) },
     ...(memory && { memoryFile: isCopy ? MEMORY_COPY : { path: memory, share: false } }),
   })

@@ -41,7 +41,10 @@ function causeOfDeath(
   elapsedMs: number,
 ): Error {
   const after = `${formatDuration(elapsedMs)} after its start`
-  if (stopping()) return new VmDiedError(`the VM was stopped, ${after}`, where)
+  if (stopping()) {
+    const hint = 'it does not come back; another one: dut.start()'
+    return new VmDiedError(`the VM was stopped, ${after}`, { ...where, hint })
+  }
   const log = kernelLog()
   if (log?.panic !== undefined) return panicError(log.panic, log, where)
   const reason = shutdownReason()

@@ -142,3 +142,9 @@ export async function discard(engine: Pick<Engine, 'qemu' | 'stopping'>): Promis
   engine.qemu.kill()
   await engine.qemu.exited
 }
+
+/** Resolves when all that came out of a QEMU that has ended, but for its console, has been read. */
+export async function allRead({ streams: { kernelLog, agent } }: Engine): Promise<void> {
+  const open = [kernelLog, agent].filter((stream) => !stream.closed)
+  await Promise.all(open.map((stream) => new Promise((resolve) => stream.once('close', resolve))))
+}

@@ -22,6 +22,13 @@ export interface TemplateStore {
   limit: number
 }
 
+/** A place on a link's segment that nobody is at before it is opened. */
+export interface ReservedSegment {
+  link: string
+  path: string
+  open(): Promise<void>
+}
+
 /** What a VM needs to start; its suite's DUT provides it. */
 export interface VmSite {
   home: VmHome
@@ -37,10 +44,12 @@ export interface VmSite {
   accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
   /** A fresh socket on the segment of a link. */
   segment(link: string): Promise<string>
+  /** A fresh one that is not on the segment yet. */
+  reserveSegment(link: string): Promise<ReservedSegment>
   /** Takes such a socket off its segment, once nobody is at it any more. */
   leaveSegment(link: string, socket: string): Promise<void>
   /** A part of the DUT for a VM that is there already; waits for it as for that of a VM's start. */
-  lease(need: Need): Promise<GrantedLease>
+  lease(need: Need, options?: { signal?: AbortSignal }): Promise<GrantedLease>
   /** A part of the Ethernet addresses made here that is this suite's own, 0 to 255. */
   macByte: number
 }

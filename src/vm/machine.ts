@@ -75,6 +75,14 @@ export class Machine {
     this.#left.add(this.#engine)
   }
 
+  /** Takes {@link leave} back. */
+  stay(): void {
+    this.#engine.stopping = false
+    this.#left.delete(this.#engine)
+    const { ended } = this.#engine.life
+    if (ended.aborted) this.life.end(ended.reason)
+  }
+
   /** The guest is in that QEMU now; all that came out of the one before has been read. */
   moveTo(engine: Engine): void {
     const { streams } = engine

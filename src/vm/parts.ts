@@ -1,13 +1,21 @@
 import type { Shell } from '../console/shell.ts'
 import type { GrantedLease } from '../lease/grant.ts'
-import type { VmHome } from './home.ts'
+import type { EngineOptions } from './engine.ts'
+import type { VmHome, VmSite } from './home.ts'
 import type { Machine } from './machine.ts'
 import type { Plugs } from './plug.ts'
+import type { Snapshots } from './snapshot.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 /** What a running VM consists of. */
 export interface VmParts {
   home: VmHome
+  site: VmSite
+  /** The VM's number on its DUT. */
+  index: number
+  accel: 'kvm' | 'tcg'
+  /** What it boots. */
+  kernel: EngineOptions['kernel']
   dir: string
   spec: ResolvedSpec
   machine: Machine
@@ -15,5 +23,9 @@ export interface VmParts {
   bootMs: number
   startedBy: 'cold' | 'clone'
   plugs: Plugs
+  snapshots: Snapshots
+  /** Of the QEMU that it is in. */
   lease: GrantedLease
+  /** How many times it was begun to move it. */
+  generation: number
 }

@@ -22,7 +22,12 @@ export function placeDevices(
     index,
     ports,
     first = 0,
-  }: { site: VmSite; index: number; ports: readonly number[]; first?: number },
+  }: {
+    site: Pick<VmSite, 'segment' | 'macByte'>
+    index: number
+    ports: readonly number[]
+    first?: number
+  },
 ): Promise<PlacedDevice[]> {
   const free = [...ports]
   return Promise.all(

@@ -52,6 +52,7 @@ export class Plugs {
     this.#options = options
     for (const [number, placed] of machine.devices.entries()) {
       if (placed.device.kind !== 'raw') this.#entries.set(number, { placed })
+      placed.number = number
     }
   }
 
@@ -70,6 +71,30 @@ export class Plugs {
     return new Map(
       [...this.#entries].flatMap(([number, { placed }]) => (placed ? [[number, placed]] : [])),
     )
+  }
+
+  /** The machine is in that QEMU now, with the same devices. */
+  async settle(pid: number): Promise<void> {
+    await Promise.all([...this.#entries.values()].map(({ lease }) => lease?.settle(pid)))
+  }
+
+  /** Does something that must not be while devices come or go. */
+  inTurn<T>(fn: () => Promise<T>): Promise<T> {
+    return this.#inTurn(fn)
+  }
+
+  /** The machine is another one, with devices of its own; gives back what those before had. */
+  async moved(before: readonly PlacedDevice[]): Promise<void> {
+    const leases = [...this.#entries.values()].map(({ lease }) => lease)
+    this.#entries.clear()
+    for (const placed of this.#machine.devices) {
+      const { number, device } = placed
+      if (number !== undefined && device.kind !== 'raw') this.#entries.set(number, { placed })
+    }
+    for (const { device, segment } of before) {
+      if (device.kind === 'link' && segment) await this.#site.leaveSegment(device.name, segment)
+    }
+    await Promise.all(leases.map((lease) => lease?.release()))
   }
 
   /** See `Vm.forward`. */
@@ -156,7 +181,7 @@ export class Plugs {
       ...{ site: this.#site, index: this.#options.index, first: number },
       ports: entry.lease?.holding.ports ?? [],
     })
-    entry.placed = placed as PlacedDevice
+    entry.placed = { ...(placed as PlacedDevice), number }
     return entry.placed
   }
 

@@ -1,5 +1,6 @@
 import { exec } from '../console/exec.ts'
 import { GuestError } from '../errors.ts'
+import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import type { Machine } from './machine.ts'
@@ -10,11 +11,16 @@ import type { VmParts } from './parts.ts'
  *
  * @throws GuestError when it has not in time
  */
-export async function powerOff(machine: Machine, timeout: Duration): Promise<void> {
+export async function powerOff(
+  machine: Machine,
+  timeout: Duration,
+  signal?: AbortSignal,
+): Promise<void> {
+  const timeoutMs = parseDuration(timeout, 'timeout')
   machine.stopping = true
-  await exec(machine, 'poweroff').catch(() => {}) // its own end may come before its answer
+  exec(machine, 'poweroff').catch(() => {}) // its own end may come before its answer
   await waitFor(machine.qemu.exited, {
-    timeoutMs: parseDuration(timeout, 'timeout'),
+    ...{ timeoutMs, signal: stopSignal(signal) },
     onTimeout: (elapsedMs) =>
       new GuestError('the guest did not power itself off', {
         ...machine.where,

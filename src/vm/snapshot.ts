@@ -49,7 +49,7 @@ export class Snapshots {
   constructor(machine: Machine, shell: Shell, dir: string) {
     this.#machine = machine
     this.#shell = shell
-    this.#file = new SnapshotFile(machine.qmp, `${dir}/snapshots`)
+    this.#file = new SnapshotFile(() => machine.qmp, `${dir}/snapshots`)
   }
 
   /** @throws GuestError when the guest is never quiet, InfrastructureError when QEMU cannot keep it */
@@ -112,6 +112,11 @@ export class Snapshots {
     }
     const reason = new GuestError(RESTORED, where)
     await this.#shell.back(kept.shell, { reason, load }, { timeoutMs: BACK_PATIENCE_MS })
+  }
+
+  /** The machine is in another QEMU, and can be taken back all the same. */
+  async moved(): Promise<void> {
+    await this.#file.moved()
   }
 
   /** Stops the guest between two words: whether it is. */

@@ -1,16 +1,15 @@
 import { DutError, firstLine, UsageError } from '../errors.ts'
-import { attachTap, ensureBridge } from '../lease/bridge.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
 import { type Booted, boot } from './boot.ts'
 import { clone } from './clone.ts'
 import { openDisks } from './disks.ts'
+import { attachTaps, settle } from './equip.ts'
 import type { VmSite } from './home.ts'
 import type { Machine } from './machine.ts'
-import { pinVcpus } from './pin.ts'
-import { tapsOf } from './place.ts'
 import { Plugs } from './plug.ts'
+import { Snapshots } from './snapshot.ts'
 import type { ResolvedSpec } from './spec.ts'
 import { obtainTemplate, whyNoTemplate } from './template.ts'
 import { Vm } from './vm.ts'
@@ -61,15 +60,17 @@ export async function startVm(
       ...{ dir, index, lease, accel, guest, bootTimeoutMs, signal, onStage },
       onLaunched: (machine: Machine) => equip(site, machine, lease),
     }
-    const cloned = await tryToClone(site, spec, common)
     const kernel = { ...guest, append: `${guest.append} dut.hostname=${spec.name}` }
+    const cloned = await tryToClone(site, spec, { ...common, kernel })
     const { machine, shell } = cloned ?? (await boot(site, spec, { ...common, kernel }))
     onStage('ready')
     return new Vm({
-      ...{ home: site.home, dir, spec, machine, shell, lease },
+      ...{ home: site.home, site, index, accel, kernel, dir, spec, machine, shell, lease },
       bootMs: performance.now() - machine.startedAt,
       startedBy: cloned ? 'clone' : 'cold',
       plugs: new Plugs(site, spec, machine, { index, accel }),
+      snapshots: new Snapshots(machine, shell, dir),
+      generation: 0,
     })
   } catch (error) {
     await host.remove(dir)
@@ -114,13 +115,9 @@ async function tryToClone(
 /** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */
 async function equip(
   { home: { host } }: VmSite,
-  { qemu, qmp, where, devices, isClone }: Machine,
+  machine: Machine,
   lease: GrantedLease,
 ): Promise<void> {
-  await lease.settle(qemu.pid, { isClone })
-  if (lease.pin) await pinVcpus({ host, qmp, where }, lease.pin)
-  for (const { tap, bridge } of tapsOf(devices)) {
-    if (bridge !== undefined) await ensureBridge(host, bridge)
-    await attachTap(host, tap, bridge)
-  }
+  await settle(host, machine.engine, lease)
+  await attachTaps(host, machine.devices)
 }

@@ -7,12 +7,15 @@ import type { Duration } from '../units.ts'
 import { GuestAccess } from './guest-access.ts'
 import type { VmHome } from './home.ts'
 import type { Machine } from './machine.ts'
+import type { MigrateOptions, Migration } from './migrate-options.ts'
+import { Moves } from './moves.ts'
 import type { VmParts } from './parts.ts'
 import type { PlugOptions } from './plug.ts'
 import type { PluggedDevice } from './plugged.ts'
 import { type Port, portsOf } from './ports.ts'
 import { end, powerOff } from './power.ts'
-import { type Snapshot, Snapshots } from './snapshot.ts'
+import type { RestartOptions } from './restart.ts'
+import type { Snapshot, Snapshots } from './snapshot.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 export type VmState = 'running' | 'paused' | 'stopped'
@@ -22,14 +25,13 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   readonly name: string
   readonly dut: VmHome
   readonly spec: ResolvedSpec
-  /** QEMU's process on the DUT. */
-  readonly pid: number
   /** How it came to be: from its kernel on, or restored from a template. */
   readonly startedBy: 'cold' | 'clone'
   /** Milliseconds from QEMU's start to the first answer of the guest's shell. */
   readonly bootMs: number
   readonly #parts: VmParts
   readonly #snapshots: Snapshots
+  readonly #moves: Moves
   #paused = false
   #stopping: Promise<void> | undefined
 
@@ -40,10 +42,15 @@ export class Vm extends GuestAccess implements AsyncDisposable {
     this.name = spec.name
     this.dut = home
     this.spec = spec
-    this.pid = machine.qemu.pid
     this.bootMs = bootMs
     this.startedBy = startedBy
-    this.#snapshots = new Snapshots(machine, shell, parts.dir)
+    this.#snapshots = parts.snapshots
+    this.#moves = new Moves(parts)
+  }
+
+  /** QEMU's process on the DUT; another one after {@link migrate} and {@link restart}. */
+  get pid(): number {
+    return this.#machine.qemu.pid
   }
 
   get state(): VmState {
@@ -120,11 +127,8 @@ export class Vm extends GuestAccess implements AsyncDisposable {
    * @throws UsageError while it is paused
    */
   async snapshot(): Promise<Snapshot> {
-    if (this.#paused) {
-      throw new UsageError(`${this.name}: a VM that is paused cannot be kept`, {
-        hint: 'vm.resume() first: its guest is asked whether it has said all',
-      })
-    }
+    this.#mustRun('kept')
+    this.#moves.check('snapshot')
     const snapshot = await this.#snapshots.take()
     defer(() => snapshot.drop())
     return snapshot
@@ -139,23 +143,71 @@ export class Vm extends GuestAccess implements AsyncDisposable {
    * @throws GuestError when the guest does not answer afterwards
    */
   async restore(snapshot: Snapshot): Promise<void> {
+    this.#moves.check('restore')
     await this.#snapshots.restore(snapshot)
     this.#paused = false
   }
 
+  /**
+   * Moves the guest into a second QEMU on its DUT while it runs, and ends the one that it was in. All
+   * goes on: commands under way, sessions, programs, devices. It runs on where it was when that fails.
+   *
+   * @throws InfrastructureError with what the second QEMU said, when it took too long, was cancelled, or
+   *   the DUT cannot have two such VMs
+   * @throws UsageError for a bad option, while it is paused, or for a VM that cannot be migrated
+   */
+  migrate(options: MigrateOptions = {}): Promise<Migration> {
+    return atCallSite(this.migrate, async () => {
+      this.#mustRun('migrated')
+      return this.#moves.migrate(options)
+    })
+  }
+
+  /**
+   * Resets the machine, as its button would, and waits until the guest that boots anew answers.
+   * Commands, sessions and programs that are under way end with an error.
+   *
+   * @param options.timeout until its shell answers; `'120s'` where none is given
+   * @throws GuestError when it does not in time, with its kernel's last lines
+   */
+  async reset({ timeout = '120s' }: { timeout?: Duration } = {}): Promise<void> {
+    this.gone.throwIfAborted()
+    await this.#moves.reset(timeout)
+    this.#paused = false
+  }
+
+  /**
+   * Has the guest power itself off, and boots it in a new QEMU, with the devices that it has now. What
+   * is under way ends with an error.
+   *
+   * @throws GuestError when it does not power itself off, and runs on, or does not come up again
+   * @throws InfrastructureError when QEMU refuses to start again: the VM is gone then
+   * @throws UsageError while it is paused
+   */
+  async restart(options: RestartOptions = {}): Promise<void> {
+    this.#mustRun('restarted')
+    await this.#moves.restart(options)
+  }
+
   /** Stops the virtual CPUs. */
   async pause(): Promise<void> {
+    this.gone.throwIfAborted()
+    this.#moves.check('pause')
     await this.#machine.qmp.execute('stop')
     this.#paused = true
   }
 
   async resume(): Promise<void> {
+    this.gone.throwIfAborted()
+    this.#moves.check('resume')
     await this.#machine.qmp.execute('cont')
     this.#paused = false
   }
 
   /** Asks the guest to power itself off, and waits until it has. */
   async shutdown({ timeout = '30s' }: { timeout?: Duration } = {}): Promise<void> {
+    this.#mustRun('shut down')
+    this.#moves.check('shutdown')
     await powerOff(this.#machine, timeout)
     await this.stop()
   }
@@ -165,7 +217,7 @@ export class Vm extends GuestAccess implements AsyncDisposable {
    * it had of the host is free.
    */
   stop(): Promise<void> {
-    this.#stopping ??= end(this.#parts)
+    this.#stopping ??= this.#moves.cancel().then(() => end(this.#parts))
     return this.#stopping
   }
 
@@ -182,6 +234,14 @@ export class Vm extends GuestAccess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+  }
+
+  #mustRun(what: string): void {
+    this.gone.throwIfAborted()
+    if (!this.#paused) return
+    throw new UsageError(`${this.name}: a VM that is paused cannot be ${what}`, {
+      hint: 'vm.resume() first: the guest has a part in it',
+    })
   }
 
   get #machine(): Machine {
