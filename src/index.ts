@@ -25,8 +25,9 @@ export type {
   TapOptions,
   UserNetOptions,
   VhostUserOptions,
+  VirtioCryptoOptions,
 } from './qemu/devices.ts'
-export { link, raw, tap, userNet, vfio, vhostUser } from './qemu/devices.ts'
+export { link, raw, tap, userNet, vfio, vhostUser, virtioCrypto } from './qemu/devices.ts'
 export { QmpError } from './qemu/qmp-error.ts'
 export type { DutTestOptions } from './runner/dut-test.ts'
 export { dutTest } from './runner/dut-test.ts'

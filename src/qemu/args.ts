@@ -1,7 +1,8 @@
 import { parseSize, type Size } from '../units.ts'
+import { cryptoArgs } from './crypto.ts'
 import type { Device, Property } from './devices.ts'
 import { type Disk, diskArgs } from './disks.ts'
-import { optionValue } from './option-value.ts'
+import { deviceOption, optionValue } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
 /** Everything that shapes one QEMU's argument list. Paths are the DUT's. */
@@ -140,7 +141,11 @@ function pageSize(hugepages: true | '2M' | '1G'): string {
 
 /** Whether any device needs memory that another process can map. */
 export function needsSharedMemory(devices: readonly Device[]): boolean {
-  return devices.some((device) => device.kind === 'vhost-user')
+  return devices.some(
+    (device) =>
+      device.kind === 'vhost-user' ||
+      (device.kind === 'virtio-crypto' && device.path !== undefined),
+  )
 }
 
 interface DeviceOptions {
@@ -162,7 +167,9 @@ export function deviceOptionOf(
   { accel, bus, unconnected = false }: DeviceOptions,
 ): string {
   const port = { id: `nic${index}`, ...(bus !== undefined && { bus }) }
-  if (device.kind === 'raw') throw new Error('raw arguments are no single device')
+  if (device.kind === 'raw' || device.kind === 'virtio-crypto') {
+    throw new Error(`${device.kind} has no option of its own`)
+  }
   if (device.kind === 'vfio') {
     return deviceOption('vfio-pci', { host: device.address, ...port, ...device.properties })
   }
@@ -181,6 +188,7 @@ function deviceArgs(
 ): string[] {
   const { device } = placed
   if (device.kind === 'raw') return [...device.args]
+  if (device.kind === 'virtio-crypto') return cryptoArgs(device, index, { accel })
   // In a port of its own even if it is there from the start: so its address, and whether it is a
   // virtio 1 device, are the same as when it is plugged in later.
   const bus = hasSlots(machine) && index < SLOTS ? { bus: slotOf(index) } : {}
@@ -191,7 +199,7 @@ function deviceArgs(
 
 /** What the NIC of that number is connected to. */
 function backendArgs(
-  device: Exclude<Device, { kind: 'raw' | 'vfio' }>,
+  device: Exclude<Device, { kind: 'raw' | 'vfio' | 'virtio-crypto' }>,
   { segment = '', tap, hostPorts = [] }: PlacedDevice,
   index: number,
 ): string[] {
@@ -230,14 +238,4 @@ function vhostProperties(queues = 1, accel: 'kvm' | 'tcg'): Record<string, Prope
 
 function socketArgs(id: string, path: string): string[] {
   return ['-chardev', `socket,id=${id},path=${optionValue(path)}`]
-}
-
-function deviceOption(driver: string, properties: Record<string, Property>): string {
-  const parts = Object.entries(properties).map(([key, value]) => `${key}=${propertyValue(value)}`)
-  return [driver, ...parts].join(',')
-}
-
-function propertyValue(value: Property): string {
-  if (typeof value === 'boolean') return value ? 'on' : 'off'
-  return optionValue(String(value))
 }

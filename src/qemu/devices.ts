@@ -45,11 +45,26 @@ export interface TapOptions extends NicOptions {
   name?: string
 }
 
+export interface VirtioCryptoOptions {
+  /**
+   * The vhost-user backend's unix socket on the DUT, such as DPDK's vhost_crypto; QEMU's own backend
+   * where none is given.
+   */
+  path?: string
+  /** QEMU makes the socket and waits for the backend to connect; by default the backend does. */
+  server?: boolean
+  /** Of data, 1 to 64; 1 by default, and with QEMU's own backend. */
+  queues?: number
+  /** Further properties of virtio-crypto-pci. */
+  properties?: Record<string, Property>
+}
+
 export type Device =
   | ({ kind: 'vhost-user' } & VhostUserOptions)
   | ({ kind: 'link'; name: string } & NicOptions)
   | ({ kind: 'user-net'; forwards: Required<Forward>[] } & NicOptions)
   | ({ kind: 'tap' } & TapOptions)
+  | ({ kind: 'virtio-crypto' } & VirtioCryptoOptions)
   | { kind: 'vfio'; address: string; properties?: Record<string, Property> }
   | { kind: 'raw'; args: readonly string[] }
 
@@ -66,15 +81,7 @@ const NO_INTERFACES = ['all', 'default']
 export function vhostUser(options: VhostUserOptions): Device {
   checkKeys('vhostUser', options, [...NIC_KEYS, 'path', 'server', 'queues'])
   checkNic('vhostUser', options)
-  if (typeof options.path !== 'string' || options.path === '') {
-    throw new UsageError('vhostUser: path is missing', { hint: `vhostUser({ path: '/run/…' })` })
-  }
-  const { length } = Buffer.from(options.path)
-  if (length > LONGEST_SOCKET_PATH) {
-    throw new UsageError(`vhostUser: path has ${length} bytes: ${options.path}`, {
-      hint: `a unix socket's path has at most ${LONGEST_SOCKET_PATH}; dut.dir is a short folder`,
-    })
-  }
+  checkSocket('vhostUser', options.path)
   if (options.queues !== undefined) checkInteger('vhostUser: queues', options.queues, 1, 128)
   return { kind: 'vhost-user', ...options }
 }
@@ -164,12 +171,49 @@ export function vfio(address: string, properties?: Record<string, Property>): De
   }
 }
 
+/**
+ * A virtio crypto device (PCI 1af4:1054), whose backend is a vhost-user process at a unix socket, or
+ * QEMU itself. With a socket, the VM's memory becomes shared by itself.
+ *
+ * @throws UsageError for an unknown option, a path too long for a unix socket, a bad property, or more
+ *   queues than QEMU's own backend has
+ */
+export function virtioCrypto(options: VirtioCryptoOptions = {}): Device {
+  checkKeys('virtioCrypto', options, ['path', 'server', 'queues', 'properties'])
+  const { path, server = false, queues = 1, properties } = options
+  checkProperties('virtioCrypto', properties)
+  // As many as QEMU's virtio-crypto takes (MAX_CRYPTO_QUEUE_NUM in its cryptodev.h).
+  checkInteger('virtioCrypto: queues', queues, 1, 64)
+  if (path !== undefined) {
+    checkSocket('virtioCrypto', path)
+  } else if (server || queues > 1) {
+    throw new UsageError(
+      `virtioCrypto: ${server ? 'server' : 'queues'} is for a backend at a path`,
+      {
+        hint: `virtioCrypto({ path: '/run/…' }); QEMU's own backend has one queue and no socket`,
+      },
+    )
+  }
+  return { kind: 'virtio-crypto', ...options }
+}
+
 /** QEMU arguments as they are, for devices that have no function here: `raw('-device', 'edu')`. */
 export function raw(...args: string[]): Device {
   if (args.length === 0 || args.some((arg) => typeof arg !== 'string' || arg.includes('\0'))) {
     throw new UsageError('raw: give QEMU arguments as strings', { hint: `raw('-device', 'edu')` })
   }
   return { kind: 'raw', args }
+}
+
+function checkSocket(what: string, path: string): void {
+  if (typeof path !== 'string' || path === '') {
+    throw new UsageError(`${what}: path is missing`, { hint: `${what}({ path: '/run/…' })` })
+  }
+  const { length } = Buffer.from(path)
+  if (length <= LONGEST_SOCKET_PATH) return
+  throw new UsageError(`${what}: path has ${length} bytes: ${path}`, {
+    hint: `a unix socket's path has at most ${LONGEST_SOCKET_PATH}; dut.dir is a short folder`,
+  })
 }
 
 function checkNic(what: string, { mac, properties }: NicOptions): void {

@@ -129,6 +129,7 @@ async function connectBackend(
     }
     case 'vfio':
       return
+    case 'virtio-crypto':
     case 'raw':
       throw new UsageError('raw arguments cannot be plugged into a running VM', {
         hint: 'give them to the VM at its start',

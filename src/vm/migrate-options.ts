@@ -141,7 +141,7 @@ function looks(device: Device | undefined): string {
 
 /** Why such a VM cannot be migrated, and what can be done about it. */
 function whyNot(
-  { disks, cpus }: ResolvedSpec,
+  { disks, cpus, devices: all }: ResolvedSpec,
   placed: ReadonlyMap<number, PlacedDevice>,
   devices: Record<string, Device>,
 ): [reason: string, hint: string] | undefined {
@@ -166,6 +166,9 @@ function whyNot(
         `name another one for over there: devices: { ${id}: vhostUser({ path: '…', server: true }) }`,
       ]
     }
+  }
+  if (all.some(({ kind }) => kind === 'virtio-crypto')) {
+    return ['QEMU cannot move a crypto device', 'leave virtioCrypto(…) out']
   }
   if (disks.some(({ readonly, snapshot }) => snapshot && !readonly)) {
     return [

@@ -32,7 +32,7 @@ export function placeDevices(
   const free = [...ports]
   return Promise.all(
     devices.map(async (device, i): Promise<PlacedDevice> => {
-      if (device.kind === 'raw' || device.kind === 'vfio') return { device, mac: '' }
+      if (!isNic(device)) return { device, mac: '' }
       const mac = device.mac ?? makeMac(site.macByte, index, first + i)
       if (device.kind === 'link') return { device, mac, segment: await site.segment(device.name) }
       if (device.kind === 'vhost-user') return { device, mac }
@@ -40,6 +40,13 @@ export function placeDevices(
       return { device, mac, hostPorts: free.splice(0, device.forwards.length) }
     }),
   )
+}
+
+/** Whether it is one of those that QEMU makes an Ethernet address for. */
+export function isNic(
+  device: Device,
+): device is Exclude<Device, { kind: 'raw' | 'vfio' | 'virtio-crypto' }> {
+  return !['raw', 'vfio', 'virtio-crypto'].includes(device.kind)
 }
 
 /** Devices of a machine that is to be saved: they are given what is theirs when it is restored. */

@@ -12,7 +12,7 @@ import type { VmSite } from './home.ts'
 import type { Machine } from './machine.ts'
 import { needOfDevices } from './need.ts'
 import { placeDevices, tapsOf } from './place.ts'
-import { checkPluggable, checkPorts } from './pluggable.ts'
+import { checkPluggable, checkPorts, hasPort } from './pluggable.ts'
 import { awaitPlugged, type PluggedDevice } from './plugged.ts'
 import type { ResolvedSpec } from './spec.ts'
 
@@ -51,7 +51,7 @@ export class Plugs {
     this.#machine = machine
     this.#options = options
     for (const [number, placed] of machine.devices.entries()) {
-      if (placed.device.kind !== 'raw') this.#entries.set(number, { placed })
+      if (hasPort(placed.device)) this.#entries.set(number, { placed })
       placed.number = number
     }
   }
@@ -89,7 +89,7 @@ export class Plugs {
     this.#entries.clear()
     for (const placed of this.#machine.devices) {
       const { number, device } = placed
-      if (number !== undefined && device.kind !== 'raw') this.#entries.set(number, { placed })
+      if (number !== undefined && hasPort(device)) this.#entries.set(number, { placed })
     }
     for (const { device, segment } of before) {
       if (device.kind === 'link' && segment) await this.#site.leaveSegment(device.name, segment)

@@ -12,6 +12,11 @@ export function checkPluggable(spec: ResolvedSpec, device: Device): void {
     })
   }
   checkPorts(spec)
+  if (device.kind === 'virtio-crypto') {
+    throw new UsageError(`${name}: a crypto device cannot be plugged into a running VM`, {
+      hint: 'give it to the VM at its start: devices: [virtioCrypto()]',
+    })
+  }
   if (device.kind === 'raw') {
     throw new UsageError(`${name}: raw arguments cannot be plugged into a running VM`, {
       hint: 'give them to it at its start: devices: [raw(…)]',
@@ -30,4 +35,9 @@ export function checkPorts({ name, machine }: ResolvedSpec): void {
   throw new UsageError(`${name}: a machine of type ${machine} has no ports for hot plug`, {
     hint: `leave machine out: a q35 has ${SLOTS}`,
   })
+}
+
+/** Whether it is in a port of its own, where the machine has them. */
+export function hasPort({ kind }: Device): boolean {
+  return kind !== 'raw' && kind !== 'virtio-crypto'
 }

@@ -85,6 +85,7 @@ function peerOf({ device, tap }: PlacedDevice): Peer | undefined {
       return { kind: 'user-net' }
     case 'vfio':
       return { kind: 'vfio', address: device.address }
+    case 'virtio-crypto':
     case 'raw':
       return undefined
   }

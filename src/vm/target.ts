@@ -8,7 +8,7 @@ import type { ReservedSegment } from './home.ts'
 import type { MigrateWish } from './migrate-options.ts'
 import { needOf } from './need.ts'
 import type { VmParts } from './parts.ts'
-import { placeDevices } from './place.ts'
+import { isNic, placeDevices } from './place.ts'
 
 /** A QEMU that a guest is to move to, with all that it has of the host. */
 export interface Target {
@@ -86,7 +86,7 @@ async function placeLike(
   { forwards, segments }: { forwards: readonly number[]; segments: Segments },
 ): Promise<PlacedDevice[]> {
   const like = devices.map(({ before: { mac }, device }) =>
-    device.kind === 'raw' || device.kind === 'vfio' ? device : { ...device, mac },
+    isNic(device) ? { ...device, mac } : device,
   )
   const segment = async (link: string) => {
     const reserved = await site.reserveSegment(link)

@@ -31,7 +31,7 @@ export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
     return 'a disk that is written to cannot be saved'
   }
   if (disks.some(({ bus }) => bus === 'nvme')) return 'a disk at an nvme bus cannot be saved'
-  const fixed = devices.find(({ kind }) => kind === 'raw' || kind === 'vfio')
+  const fixed = devices.find(({ kind }) => ['raw', 'vfio', 'virtio-crypto'].includes(kind))
   if (fixed) return `a ${fixed.kind} device cannot be saved`
   const wide = devices.some((device) => device.kind === 'vhost-user' && (device.queues ?? 1) > 1)
   return wide ? 'a NIC with several queues cannot be saved' : undefined

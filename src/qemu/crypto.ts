@@ -1,0 +1,25 @@
+import type { Device } from './devices.ts'
+import { deviceOption, optionValue } from './option-value.ts'
+
+/** QEMU's arguments for a crypto device. @param index its number on the VM */
+export function cryptoArgs(
+  { path, server = false, queues = 1, properties }: Extract<Device, { kind: 'virtio-crypto' }>,
+  index: number,
+  { accel }: { accel: 'kvm' | 'tcg' },
+): string[] {
+  const id = `crypto${index}`
+  const mode = server ? ',server=on,wait=off' : ''
+  const backend =
+    path === undefined
+      ? ['-object', `cryptodev-backend-builtin,id=${id}`]
+      : [
+          ...['-chardev', `socket,id=vhost${index},path=${optionValue(path)}${mode}`],
+          ...['-object', `cryptodev-vhost-user,id=${id},chardev=vhost${index},queues=${queues}`],
+        ]
+  const made = {
+    cryptodev: id,
+    // With MSI-X, QEMU 7.2 under TCG hangs where a vhost-user backend has the queues.
+    ...(path !== undefined && accel === 'tcg' && { vectors: 0 }),
+  }
+  return [...backend, '-device', deviceOption('virtio-crypto-pci', { ...made, ...properties })]
+}
