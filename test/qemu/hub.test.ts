@@ -248,3 +248,23 @@ function oldQemu(): string {
     })
   `
 }
+
+test('a port that is reserved is there once it is opened, and its member has missed what came before', async () => {
+  const { hub, members } = await segment(2)
+  const [sender, witness] = members as [Member, Member]
+  const path = hub.reserve()
+  const late = await enter(path)
+  await sender.send(frame('before'))
+  await witness.got(1)
+  await hub.open(path)
+  await sender.send(frame('after'))
+  expect(texts(await late.got(1))).toEqual(['after'])
+  await late.send(frame('answer'))
+  expect(texts(await sender.got(1))).toEqual(['answer'])
+  await late.leave()
+  await hub.removePort(path)
+  const never = hub.reserve()
+  await hub.removePort(never)
+  const left = (await readdir(`${dir}/hub`)).filter((name) => /^[34]/.test(name))
+  expect(left).toEqual([])
+})
