@@ -14,6 +14,7 @@ const test = dutTest({
 })
 
 const ROUNDS = 5
+const SOON = { timeout: 20_000 }
 
 test.beforeAll(async ({ vms }) => {
   await Promise.all(
@@ -101,14 +102,14 @@ test.for(['unix', 'tcp'] as const)(
     }
     expect(vm.kernelLog).toContain('Linux version')
     await vm.exec('echo "from the other one" >/dev/kmsg')
-    await expect.poll(() => vm.kernelLog).toContain('from the other one')
+    await expect.poll(() => vm.kernelLog, SOON).toContain('from the other one')
   },
 )
 
 test('what is typed while it moves arrives once, in order', async ({ vm }) => {
   const typed: string[] = []
   const reading = vm.cmd('stty -echo; cat >/tmp/typed; stty echo; echo $?')
-  await expect.poll(async () => (await vm.exec('pgrep -x cat')).exitCode).toBe(0)
+  await expect.poll(async () => (await vm.exec('pgrep -x cat')).exitCode, SOON).toBe(0)
   const type = () => {
     const line = `${typed.length} ${'x'.repeat(40)}\n`
     typed.push(line)
@@ -118,22 +119,23 @@ test('what is typed while it moves arrives once, in order', async ({ vm }) => {
   type()
   expect(typed.length).toBeGreaterThan(5)
   const arrived = async () => (await vm.exec('cat /tmp/typed')).stdout
-  await expect.poll(arrived, { timeout: 20_000 }).toBe(typed.join(''))
+  await expect.poll(arrived, SOON).toBe(typed.join(''))
   vm.console.write('\x04')
   expect((await reading).output).toMatch(/0\n$/)
 })
 
 test('what a program is typed that does not read yet is read over there', async ({ vm }) => {
-  const waits = 'until [[ -e /tmp/go ]]; do sleep 0.05; done; cat >/tmp/late; echo $?'
+  const waits =
+    'touch /tmp/at; until [[ -e /tmp/go ]]; do sleep 0.05; done; cat >/tmp/late; echo $?'
   const reading = vm.cmd(waits)
-  await expect.poll(async () => (await vm.exec('pgrep -x sleep')).exitCode).toBe(0)
+  await expect.poll(async () => (await vm.exec('ls /tmp/at')).exitCode, SOON).toBe(0)
   // More than there is room for in the guest's terminal: the rest is still on the host then.
   const lines = Array.from({ length: 300 }, (_, i) => `${i} ${'y'.repeat(60)}\n`)
   for (const line of lines) vm.console.write(line)
   await vm.migrate()
   await vm.exec('touch /tmp/go')
   const arrived = async () => (await vm.exec('cat /tmp/late')).stdout
-  await expect.poll(arrived, { timeout: 20_000 }).toBe(lines.join(''))
+  await expect.poll(arrived, SOON).toBe(lines.join(''))
   vm.console.write('\x04')
   expect((await reading).output).toMatch(/0\n$/)
 })
@@ -164,18 +166,17 @@ test('snapshots of before and after, plugged devices, forwards', async ({ dut })
 test('the ledger has two while they live, and then one', async ({ vm, dut }) => {
   const folder = `${dut.dir}/${vm.name}`
   const before = await leasesOfUs()
-  let meanwhile: typeof before | undefined
-  const looks: Promise<unknown>[] = []
-  await vm.migrate({
-    transport: 'tcp',
-    bandwidth: '200M',
-    onProgress: () => {
-      if (looks.length === 0) looks.push(leasesOfUs().then((leases) => (meanwhile = leases)))
-    },
+  const started = Promise.withResolvers<void>()
+  const moving = vm.migrate({
+    ...{ transport: 'tcp', bandwidth: '4M' },
+    onProgress: ({ transferred }) => transferred > 0 && started.resolve(),
   })
-  await Promise.all(looks)
-  const mine = meanwhile?.filter(({ vm: name }) => name === vm.name)
-  expect(mine).toHaveLength(2)
+  await Promise.race([started.promise, moving])
+  const meanwhile = (await leasesOfUs()).filter(({ vm: name }) => name === vm.name)
+  expect(meanwhile).toHaveLength(2)
+  expect(meanwhile.map(({ qemu }) => qemu)).toContain(vm.pid)
+  await vm.qmp('migrate-set-parameters', { 'max-bandwidth': 2 ** 33 })
+  await moving
   const after = await leasesOfUs()
   expect(after.map(({ vm: name }) => name).toSorted()).toEqual(
     before.map(({ vm: name }) => name).toSorted(),
