@@ -83,27 +83,26 @@ export class Shell {
 
   /** What is known of the shell now; for {@link back}. */
   save(): ShellState {
-    const prompts = this.console.marks.count
+    const { count: prompts } = this.console.marks
     return { account: this.#account.save(), prompts, heldBy: this.#heldBy }
   }
 
   /**
-   * Takes its machine back to an earlier state, or to its boot where none is given: what is under way
-   * and what waits to be typed fails with `reason`, then `load` is run, and the shell is what it was.
+   * Takes its machine back to an earlier state, or else to its boot: what is under way and what waits
+   * to be typed fails with `reason`, then `load` is run, and the shell is what it was.
    */
   async back(
     state: ShellState | undefined,
-    { reason, load }: { reason: Error; load: () => Promise<void> },
-    options: WaitOptions = {},
+    { reason, load, ...options }: { reason: Error; load(): Promise<void> } & WaitOptions,
   ): Promise<void> {
     this.#era.abort(reason)
     this.#era = new AbortController()
     await this.#turn.runExclusive(async () => {
-      if (state === undefined) this.#account.restart()
+      if (!state) this.#account.restart()
       await load()
       this.#heldBy = state?.heldBy
       this.#recovery = Promise.resolve()
-      if (state === undefined) return this.ready(options)
+      if (!state) return this.ready(options)
       this.#account.restore(state.account)
       this.console.marks.count = state.prompts
       if (this.#account.atPrompt) await this.adopt(options)
@@ -121,10 +120,9 @@ export class Shell {
     const steps = makeSteps(commands, expects, timeouts)
     const stop = stopSignal(this.console.life.signal, this.#era.signal, signal)
     return this.#turn.runExclusive(async () => {
-      const result = await runSteps(steps, (step, i) => {
-        const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
-        return this.#run(step, title, stop)
-      })
+      const of = steps.length === 1 ? '' : ` of ${steps.length}, `
+      const title = (i: number) => of && `step ${i + 1}${of}`
+      const result = await runSteps(steps, (step, i) => this.#run(step, title(i), stop))
       this.console.skip()
       return result
     })

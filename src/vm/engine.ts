@@ -25,6 +25,8 @@ export interface Engine {
   readonly devices: PlacedDevice[]
   /** Of its memory, only what it has changed is its own. */
   readonly isClone: boolean
+  /** Its memory began as a file that was mapped, not loaded. */
+  readonly isMapped: boolean
   /** `performance.now()` when QEMU was started. */
   readonly startedAt: number
   /** Set before it is asked to go, so that its end is not taken for a death. */
@@ -120,7 +122,12 @@ export async function startEngine(
     })()
     const engine: Engine = {
       ...{ where, dir, qemu, qmp, streams: { console, kernelLog, agent }, life, devices },
-      ...{ isClone: memoryFile?.share === false, startedAt, stopping: false },
+      ...{
+        isClone: memoryFile?.share === false,
+        isMapped: memoryFile !== undefined,
+        startedAt,
+        stopping: false,
+      },
     }
     parts.engine = engine
     return engine

@@ -22,7 +22,10 @@ export class Moves {
     const { home, spec, plugs } = this.#parts
     return this.#alone('migrate', () =>
       plugs.inTurn(async () => {
-        const wish = resolveMigrate(spec, options, { home, placed: plugs.placed })
+        const wish = resolveMigrate(spec, options, {
+          ...{ home, placed: plugs.placed },
+          isMapped: this.#parts.machine.engine.isMapped,
+        })
         const signal = anySignal(wish.signal, this.#stop.signal)
         return migrateVm(this.#parts, { ...wish, signal })
       }),

@@ -111,7 +111,7 @@ export class Snapshots {
       await agent.renew({ timeoutMs: BACK_PATIENCE_MS })
     }
     const reason = new GuestError(RESTORED, where)
-    await this.#shell.back(kept.shell, { reason, load }, { timeoutMs: BACK_PATIENCE_MS })
+    await this.#shell.back(kept.shell, { reason, load, timeoutMs: BACK_PATIENCE_MS })
   }
 
   /** The machine is in another QEMU, and can be taken back all the same. */

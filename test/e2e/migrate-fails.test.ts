@@ -8,7 +8,6 @@ import {
   UsageError,
   type Vm,
   VmDiedError,
-  vfio,
 } from 'vitest-dut'
 import { poll } from '../../src/wait.ts'
 import { leasesOfUs } from './leases.ts'
@@ -19,7 +18,7 @@ const SLOW = { bandwidth: '4M' } as const
 
 const test = dutTest({
   vms: 2,
-  vm: ({ index }) => ({ memory: '192M', devices: index === 0 ? [link('lan')] : [] }),
+  vm: ({ index }) => ({ memory: '192M', boot: 'cold', devices: index === 0 ? [link('lan')] : [] }),
 })
 
 /** Those of the QEMUs of a VM: the first one's files are in the VM's own. */
@@ -155,7 +154,7 @@ test('other calls meanwhile say what to wait for', async ({ vm }) => {
 })
 
 test('its VM dies', async ({ dut }) => {
-  const vm = await dut.start({ name: 'mortal', memory: '192M' })
+  const vm = await dut.start({ name: 'mortal', memory: '192M', boot: 'cold' })
   const { moving, second } = await begin(vm)
   await vm.kill()
   await expect(moving).rejects.toThrow(VmDiedError)
@@ -165,7 +164,7 @@ test('its VM dies', async ({ dut }) => {
 })
 
 test('its VM is stopped', async ({ dut }) => {
-  const vm = await dut.start({ name: 'stopped', memory: '192M' })
+  const vm = await dut.start({ name: 'stopped', memory: '192M', boot: 'cold' })
   const { moving, second } = await begin(vm)
   const { pid } = vm
   await vm.stop()
@@ -193,7 +192,13 @@ test('bad options, and VMs that cannot be migrated', async ({ vm, dut }) => {
     expect(error.message).toMatch(message)
     expect(error.message).toMatch(hint)
   }
-  expect(vfio('00:01.0').kind).toBe('vfio')
-  const pinned = await dut.start({ name: 'pinned', memory: '192M', cpus: { count: 1, pin: [0] } })
+  const clone = await dut.start({ name: 'clone', memory: '192M', boot: 'auto' })
+  await expect(clone.migrate()).rejects.toThrow(/mapped from a template.*boot: 'cold'/s)
+  const pinned = await dut.start({
+    name: 'pinned',
+    memory: '192M',
+    boot: 'cold',
+    cpus: { count: 1, pin: [0] },
+  })
   await expect(pinned.migrate()).rejects.toThrow(/cpus.pin: 'auto'/)
 })

@@ -6,7 +6,7 @@ import { localHost } from '../../src/host/local.ts'
 const host = localHost()
 const folder = await openRunFolder(host)
 const dut = new Dut({ name: 'dut0', host, dir: `${folder.path}/d`, bootTimeoutMs: 120_000 })
-const vm = await dut.start({ memory: '192M' })
+const vm = await dut.start({ memory: '192M', boot: 'cold' })
 const tell = (status: string) => console.log(JSON.stringify({ status, dir: dut.dir }))
 for (;;) {
   tell('begin')

@@ -6,10 +6,17 @@ import { isRunning } from './remains.ts'
 const test = dutTest({
   backend: (dut) => vhostSwitch(dut, { ports: 3, topology: 'chained' }),
   vms: 2,
-  vm: ({ backend, index }) => ({ memory: '256M', devices: [vhostUser(backend.port(index))] }),
+  vm: ({ backend, index }) => ({
+    memory: '256M',
+    boot: 'cold',
+    devices: [vhostUser(backend.port(index))],
+  }),
 })
 
 const ROUNDS = 5
+// With QEMU 7.2 under TCG and DPDK 22.11 on the host, a few of 100 moves under a full stream put the
+// guest's ring out of step with its backend, for a reason that is not known: no packet passes any more.
+const UNRELIABLE = 'not reliable where the CPU is emulated'
 
 /** Has the switch connect two of its ports. */
 async function connect({ testpmd }: Awaited<ReturnType<typeof vhostSwitch>>, ports: string) {
@@ -53,6 +60,38 @@ test('the kernel of a guest goes on with its NIC, at the same port and at anothe
   expect((await a.exec('ping -c 3 10.0.0.2')).stdout).toContain(' 0% packet loss')
 })
 
+test('the sender and the receiver of a stream move in turn, five times each', async ({
+  vms,
+  dut,
+  backend,
+  skip,
+}) => {
+  skip((await dut.facts()).accel !== 'kvm', UNRELIABLE)
+  const [a, b] = vms as [Vm, Vm]
+  await connect(backend, '0,1')
+  for (const [i, vm] of vms.entries()) {
+    await vm.exec(`ip addr replace 10.0.0.${i + 1}/24 dev eth0; ip link set eth0 up`, {
+      check: true,
+    })
+  }
+  const server = await b.spawn('iperf3 -s', { prompt: 'Server listening' })
+  const client = await a.spawn('iperf3 -c 10.0.0.2 -t 600 -i 1')
+  await client.expect('Mbits/sec', '30s')
+  const bytes = async () =>
+    Number((await b.exec('cat /sys/class/net/eth0/statistics/rx_bytes')).stdout)
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const vm of [a, b]) {
+      await vm.migrate()
+      const before = await bytes()
+      await expect.poll(bytes, { timeout: 30_000 }).toBeGreaterThan(before + 1_000_000)
+    }
+  }
+  await client.close()
+  await server.close()
+  // What the driver says of a ring that is out of step with its backend.
+  for (const vm of [a, b]) expect(vm.kernelLog).not.toMatch(/not a head|out of range/)
+})
+
 test.describe('testpmd in guests, under traffic', () => {
   test.beforeAll(async ({ vms, backend }) => {
     await connect(backend, '0,1')
@@ -62,7 +101,8 @@ test.describe('testpmd in guests, under traffic', () => {
   test.for([
     ['the receiver', 0],
     ['the sender', 1],
-  ] as const)('%s moves, five times in a row', async ([, index], { vms }) => {
+  ] as const)('%s moves, five times in a row', async ([, index], { vms, dut, skip }) => {
+    skip((await dut.facts()).accel !== 'kvm', UNRELIABLE)
     const [a, b] = vms as [Vm, Vm]
     const moves = vms[index] as Vm
     const [receiver, sender] = await Promise.all([testpmd(a), testpmd(b)])
@@ -89,6 +129,7 @@ test('no backend over there: the guest goes on with the one it has', async ({ du
   const vm = await dut.start({
     name: 'third',
     memory: '192M',
+    boot: 'cold',
     devices: [vhostUser(backend.port(2))],
   })
   const { pid } = vm
@@ -105,7 +146,12 @@ test('no backend over there: the guest goes on with the one it has', async ({ du
 
 test('a NIC that makes the socket of its backend needs another one', async ({ dut }) => {
   const sw = await vhostSwitch(dut, { ports: 2, client: true })
-  const vm = await dut.start({ name: 'server', memory: '192M', devices: [vhostUser(sw.port(0))] })
+  const vm = await dut.start({
+    name: 'server',
+    memory: '192M',
+    boot: 'cold',
+    devices: [vhostUser(sw.port(0))],
+  })
   const error = await vm.migrate().catch((e) => e)
   expect(error).toBeInstanceOf(UsageError)
   expect(error.hint).toContain('devices: { nic0: vhostUser(')

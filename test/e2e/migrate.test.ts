@@ -9,6 +9,7 @@ const test = dutTest({
   vms: 2,
   vm: ({ index }) => ({
     memory: '256M',
+    boot: 'cold',
     devices: [link('lan', { mac: `52:54:00:0:0:${index}`.replace(':0:0:', ':00:00:0') })],
   }),
 })
@@ -141,7 +142,7 @@ test('what a program is typed that does not read yet is read over there', async 
 })
 
 test('snapshots of before and after, plugged devices, forwards', async ({ dut }) => {
-  const vm = await dut.start({ name: 'mover', memory: '192M' })
+  const vm = await dut.start({ name: 'mover', memory: '192M', boot: 'cold' })
   await vm.cmd('x=before')
   const before = await vm.snapshot()
   const nic = await vm.plug(link('lan'))
