@@ -110,7 +110,9 @@ test('without snapshot the image is written to, by one VM at a time', async ({ d
   expect(await read(again, 0, 6)).toBe('after!')
 })
 
-test('an image that was changed is read anew, not from the memory of a template', async ({ dut }) => {
+test('an image that was changed is read anew, not from the memory of a template', async ({
+  dut,
+}) => {
   const file = image('d', 'raw', 'first')
   const look = async () => {
     const vm = await dut.start({ memory: '192M', disks: [{ file }] })
