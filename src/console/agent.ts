@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
-import { asError, GuestError } from '../errors.ts'
+import { asError } from '../errors.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
+import { agentError, noAgentError } from './agent-error.ts'
 import { type Reading, readingOf, step } from './clock.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 import { type Identity, identityBytes, newSeed } from './identity.ts'
@@ -31,6 +32,8 @@ export class Agent {
   #received = 0
   /** Frames, both ways. */
   #traffic = 0
+  /** Why there is none in the guest; whatever is asked of it fails with this then. */
+  absent: string | undefined
 
   /** @param onBroken called once if what comes from the guest makes no sense */
   constructor(stream: Duplex, onBroken: (error: Error) => void) {
@@ -40,6 +43,7 @@ export class Agent {
 
   /** Asks for a sign of life; resolves with what the guest says of itself (`version`, `kernel`, …). */
   async hello(options: WaitOptions = {}): Promise<Map<string, string>> {
+    this.check()
     const nonce = crypto.randomUUID()
     const { promise, resolve } = Promise.withResolvers<Map<string, string>>()
     this.#hellos.set(nonce, resolve)
@@ -195,12 +199,18 @@ export class Agent {
   }
 
   open(listener: ChannelListener): Channel {
+    this.check()
     const id = ++this.#lastChannel
     this.#channels.set(id, listener)
     return {
       send: (type, payload = '') => this.#send(id, type, payload),
       forget: () => this.#channels.delete(id),
     }
+  }
+
+  /** @throws UsageError where the guest has no agent */
+  check(): void {
+    if (this.absent !== undefined) throw noAgentError(this.absent)
   }
 
   #send(channel: number, type: keyof typeof ToGuest, payload: string | Uint8Array): void {
@@ -237,12 +247,4 @@ export class Agent {
       this.#channels.get(channel)?.({ type, payload })
     }
   }
-}
-
-/** The error for a `fail` frame. */
-export function agentError(
-  payload: Uint8Array,
-  where: { vm?: string; dut?: string } = {},
-): GuestError {
-  return new GuestError(`the guest's agent could not do it: ${Buffer.from(payload)}`, where)
 }

@@ -7,6 +7,7 @@ import { waitFor } from '../wait.ts'
 import { type Mark, MarkReader } from './marks.ts'
 import { Outbox } from './outbox.ts'
 import { describePattern, Matcher, type Pattern } from './pattern.ts'
+import { Redactor } from './redactor.ts'
 import type { ByteStream } from './stream.ts'
 import { Tokenizer } from './tokens.ts'
 
@@ -40,6 +41,7 @@ export class Console {
   readonly #tokenizer = new Tokenizer(this.marks)
   readonly #outbox: Outbox<string | Uint8Array>
   readonly #listeners = new Set<ConsoleListener>()
+  #redactor = new Redactor('')
   #text = ''
   #dropped = 0
   #readUpTo = 0
@@ -49,6 +51,12 @@ export class Console {
     this.where = { vm, dut }
     this.#outbox = new Outbox((data) => stream.write(data))
     stream.onData((data) => this.#hear(data))
+  }
+
+  /** From now on `secret` is shown as `***` wherever it is printed; `''` ends that. */
+  redact(secret: string): void {
+    this.#print(this.#redactor.flush())
+    this.#redactor = new Redactor(secret)
   }
 
   /** Everything that was printed, as far as it is remembered (the last million characters). */
@@ -151,12 +159,15 @@ export class Console {
 
   #hear(data: Uint8Array): void {
     for (const token of this.#tokenizer.push(data)) {
-      if ('text' in token) this.#remember(token.text)
-      for (const listener of [...this.#listeners]) {
-        if ('text' in token) listener.text(token.text)
-        else listener.mark?.(token.mark)
-      }
+      if ('text' in token) this.#print(this.#redactor.push(token.text))
+      else for (const listener of [...this.#listeners]) listener.mark?.(token.mark)
     }
+  }
+
+  #print(text: string): void {
+    if (text === '') return
+    this.#remember(text)
+    for (const listener of [...this.#listeners]) listener.text(text)
   }
 
   #remember(text: string): void {

@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto'
 import { Mutex } from 'async-mutex'
-import { GuestError } from '../errors.ts'
 import { outsideScope, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
+import { heldError } from './held-error.ts'
 import { isPlainLine, shellLines, shellQuote } from './line.ts'
 import { MarkWaits } from './mark-waits.ts'
 import { type Mark, setupLine } from './marks.ts'
@@ -68,11 +68,11 @@ export class Shell {
    */
   async adopt({ hostname, secret, timeoutMs, signal }: AdoptOptions): Promise<void> {
     const { marks } = this.console
-    marks.secret = secret ?? marks.secret
+    if (secret !== undefined) marks.secret = secret
     const name = hostname === undefined ? '' : `HOSTNAME=${shellQuote(hostname)} `
     // No marks are set up anew: a console reads 16 bytes at a time, and this is in each clone's way.
-    const own = `${name}RANDOM=${randomInt(2 ** 31)} `
-    await this.#sync(KILL_KEY + own + marks.probeLine(), { timeoutMs, signal })
+    const line = `${KILL_KEY}${name}RANDOM=${randomInt(2 ** 31)} ${marks.probeLine()}`
+    await this.#sync(line, { timeoutMs, signal })
     this.console.skip()
   }
 
@@ -237,14 +237,6 @@ export class Shell {
       this.#heldBy = undefined
       return
     }
-    throw new GuestError(
-      `the console is still held by ${JSON.stringify(heldBy)}, which ended neither by Ctrl-C nor by Ctrl-\\`,
-      {
-        ...this.console.where,
-        command,
-        tail: this.console.tail(),
-        hint: "end it with vm.exec('kill …'), or go on in a session of its own: vm.session()",
-      },
-    )
+    throw heldError(this.console, heldBy, command)
   }
 }

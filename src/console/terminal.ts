@@ -1,4 +1,5 @@
-import { type Agent, agentError } from './agent.ts'
+import type { Agent } from './agent.ts'
+import { agentError } from './agent-error.ts'
 import { FromGuest } from './frames.ts'
 import type { ByteStream } from './stream.ts'
 

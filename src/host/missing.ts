@@ -12,13 +12,18 @@ export function missing(file: string): InfrastructureError {
 
 /** Debian's names, where they are not the program's. */
 const PACKAGES: Record<string, string> = {
+  chmod: 'coreutils',
   cp: 'coreutils',
   df: 'coreutils',
   du: 'coreutils',
+  head: 'coreutils',
+  mktemp: 'coreutils',
   mv: 'coreutils',
   stat: 'coreutils',
   touch: 'coreutils',
+  truncate: 'coreutils',
   'dpdk-testpmd': 'dpdk-dev',
+  'qemu-img': 'qemu-utils',
   'qemu-system-x86_64': 'qemu-system-x86',
   flock: 'util-linux',
   ip: 'iproute2',

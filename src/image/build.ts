@@ -7,7 +7,7 @@ import { roomHint } from './space.ts'
 export interface BuildOptions {
   host: Host
   recipe: Recipe
-  /** An empty folder of the host; afterwards it holds `kernel`, `initrd` and `root`. */
+  /** An empty folder of the host; afterwards it holds `kernel`, `initrd`, `root` and `agent`. */
   folder: string
   onProgress: (line: string) => void
   signal?: AbortSignal
@@ -41,7 +41,7 @@ export async function buildGuest(options: BuildOptions): Promise<Built> {
   const release = Buffer.from(await host.readFile(`${folder}/release`))
     .toString()
     .trim()
-  for (const name of ['recipe', 'agent', 'root.tar', 'release', 'tmp']) {
+  for (const name of ['recipe', 'root.tar', 'release', 'tmp']) {
     await host.remove(`${folder}/${name}`)
   }
   return { rootFormat: 'squashfs', release }
@@ -55,12 +55,14 @@ async function compileAgent(options: BuildOptions): Promise<void> {
     ...['-o', `${folder}/agent`],
     ...sources.map((name) => `${folder}/recipe/${name}`),
   ])
+  // Guests of users' own are given it as a disk, and that is of whole sectors.
+  await step(options, 'truncate', ['--size=%512', `${folder}/agent`])
 }
 
 async function unpackPackages(options: BuildOptions): Promise<void> {
   const { recipe, folder, onProgress, host, signal } = options
   const script = Buffer.from(recipe.files.get('customize.sh') ?? '').toString()
-  const given = ['agent', 'recipe/bashrc', 'recipe/modules.txt', 'recipe/pmds.txt']
+  const given = ['agent', 'recipe/modules.txt', 'recipe/pmds.txt']
   const hooks = [
     'mkdir "$1/vitest-dut"',
     ...given.map((name) => `upload ${quote(`${folder}/${name}`)} /vitest-dut/${baseName(name)}`),

@@ -16,6 +16,8 @@ export interface Guest extends Built {
   initrd: string
   /** The read-only root image, for a virtio-blk disk with the serial `vitest-dut-root`. */
   root: string
+  /** The agent's program, for other guests. */
+  agent: string
   /** See {@link GUEST_APPEND}. */
   append: string
   /** sha256 over all that decides what is in it. */
@@ -151,7 +153,10 @@ async function readGuest(host: Host, dir: string): Promise<Guest | undefined> {
   const { key, rootFormat, release }: Built & { key: string } = JSON.parse(
     Buffer.from(content).toString(),
   )
-  const paths = { kernel: `${dir}/kernel`, initrd: `${dir}/initrd`, root: `${dir}/root` }
+  const [kernel, initrd, root, agent] = ['kernel', 'initrd', 'root', 'agent'].map(
+    (name) => `${dir}/${name}`,
+  ) as [string, string, string, string]
+  const paths = { kernel, initrd, root, agent }
   return { dir, ...paths, rootFormat, release, key, append: GUEST_APPEND }
 }
 

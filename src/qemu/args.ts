@@ -2,6 +2,15 @@ import { parseSize, type Size } from '../units.ts'
 import { cryptoArgs } from './crypto.ts'
 import type { Device, Property } from './devices.ts'
 import { type Disk, diskArgs } from './disks.ts'
+import {
+  type Boot,
+  type GuestSockets,
+  kernelArgs,
+  rootArgs,
+  serialArgs,
+  socketArgs,
+  virtioSerialArgs,
+} from './guest-args.ts'
 import { deviceOption, optionValue } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
@@ -20,8 +29,8 @@ export interface MachineShape {
     /** A file that it is: `share` writes into it, otherwise it is only where the memory begins with. */
     file?: { path: string; share: boolean }
   }
-  boot: { kernel: string; initrd: string; append: string; root: string }
-  sockets: { qmp: string; kernelLog: string; agent: string }
+  boot: Boot
+  sockets: GuestSockets & { qmp: string }
   devices: readonly PlacedDevice[]
   disks: readonly Disk[]
   /** Its NICs are connected to nothing: a machine that is to be saved. */
@@ -50,8 +59,8 @@ export interface PlacedDevice {
 export const FORWARD_ADDRESS = '127.0.0.1'
 
 /**
- * QEMU's arguments, without the program. The guest's terminal (hvc0) is QEMU's standard input and
- * output; its kernel's messages, QMP and the agent come through sockets that we listen at.
+ * QEMU's arguments, without the program. The guest's terminal is QEMU's standard input and output; QMP,
+ * the agent and the built-in guest's kernel messages come through sockets that we listen at.
  */
 export function qemuArgs(shape: MachineShape): string[] {
   const { name, machine, boot, sockets } = shape
@@ -61,19 +70,13 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...accelArgs(shape),
     ...memoryArgs(shape),
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...['-kernel', boot.kernel, '-initrd', boot.initrd, '-append', boot.append],
+    ...kernelArgs(boot),
     ...socketArgs('qmp', sockets.qmp),
     ...['-mon', 'chardev=qmp,mode=control'],
-    ...socketArgs('klog', sockets.kernelLog),
-    ...['-serial', 'chardev:klog'],
-    ...['-chardev', 'stdio,id=console,signal=off'],
+    ...serialArgs(boot, sockets),
     ...slotArgs(machine),
-    ...['-device', `virtio-serial-pci,id=serial0`],
-    ...['-device', 'virtconsole,chardev=console'],
-    ...socketArgs('agent', sockets.agent),
-    ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
-    ...['-drive', `if=none,id=root,format=raw,readonly=on,file=${optionValue(boot.root)}`],
-    ...['-device', 'virtio-blk-pci,drive=root,serial=vitest-dut-root'],
+    ...virtioSerialArgs(boot, sockets),
+    ...rootArgs(boot),
     ...diskArgs(shape.disks),
     ...shape.devices.flatMap((placed, i) => deviceArgs(placed, placed.number ?? i, shape)),
     ...(shape.incoming ? ['-incoming', 'defer'] : []),
@@ -234,8 +237,4 @@ function vhostProperties(queues = 1, accel: 'kvm' | 'tcg'): Record<string, Prope
     // With MSI-X, QEMU 7.2 under TCG hangs in the guest's virtio_net probe (control queue).
     ...(accel === 'tcg' ? { vectors: 0 } : queues > 1 ? { vectors: 2 * queues + 2 } : {}),
   }
-}
-
-function socketArgs(id: string, path: string): string[] {
-  return ['-chardev', `socket,id=${id},path=${optionValue(path)}`]
 }

@@ -21,13 +21,13 @@ export function diskArgs(disks: readonly Disk[]): string[] {
   const controller = disks.some(({ bus }) => bus === 'scsi')
     ? ['-device', 'virtio-scsi-pci,id=scsi0']
     : []
-  return [
-    ...controller,
-    ...disks.flatMap((disk, i) => [
-      ...['-drive', driveOption(disk, diskId(i))],
-      ...['-device', deviceOption(disk, diskId(i))],
-    ]),
-  ]
+  return [...controller, ...disks.flatMap((disk, i) => driveArgs(disk, diskId(i)))]
+}
+
+/** One disk, at a controller that is there. @param more properties of its device */
+export function driveArgs(disk: Disk, id: string, more: Record<string, number> = {}): string[] {
+  const properties = Object.entries(more).map(([key, value]) => `,${key}=${value}`)
+  return ['-drive', driveOption(disk, id), '-device', deviceOption(disk, id) + properties.join('')]
 }
 
 function driveOption({ file, format, readonly, snapshot }: Disk, id: string): string {

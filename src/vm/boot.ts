@@ -1,8 +1,11 @@
+import type { Login } from '../console/login-dialogue.ts'
 import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'
+import { isBuiltIn } from '../qemu/guest-args.ts'
 import { stopSignal } from '../scope.ts'
 import { waitFor } from '../wait.ts'
 import { discard } from './engine.ts'
+import { enterShell, startAgent } from './enter.ts'
 import type { VmSite } from './home.ts'
 import { type LaunchOptions, launch } from './launch.ts'
 import type { Machine } from './machine.ts'
@@ -16,6 +19,8 @@ export interface BootOptions extends Omit<LaunchOptions, 'onStage'> {
   onStage: (stage: string) => void
   /** Done as soon as QEMU is up. */
   onLaunched?: (machine: Machine) => Promise<void>
+  /** Of a guest of the user's own. */
+  login?: Login
 }
 
 /** A guest whose shell and agent have answered. */
@@ -35,7 +40,7 @@ const LAST_WORDS_MS = 1000
 export async function boot(
   site: VmSite,
   spec: ResolvedSpec,
-  { bootTimeoutMs, signal, onStage, onLaunched, ...options }: BootOptions,
+  { bootTimeoutMs, signal, onStage, onLaunched, login, ...options }: BootOptions,
 ): Promise<Booted> {
   let stage = 'qemu'
   let isUp = false
@@ -48,11 +53,22 @@ export async function boot(
   const machine = await launch(site, spec, { ...options, onStage: reach })
   if (stage === 'qemu') reach('kernel')
   const shell = new Shell(machine.console)
+  const enter = async (stop: AbortSignal) => {
+    await enterShell(machine, { login, signal: stop, onStage: reach })
+    if (machine.noShell) return
+    await shell.ready({ signal: stop })
+    reach('agent')
+    await startAgent(machine, shell, stop)
+  }
   try {
     await onLaunched?.(machine)?.catch(async (error) => {
       throw await orDeath(error, machine)
     })
-    await awaitReady(machine, shell, { bootTimeoutMs, signal, stage: () => stage })
+    await awaitReady(machine, {
+      ...{ bootTimeoutMs, signal, stage: () => stage },
+      ready: (stop) =>
+        isBuiltIn(options.boot) ? Promise.all([machine.agent.hello(), shell.ready()]) : enter(stop),
+    })
   } catch (error) {
     await discard(machine)
     throw error
@@ -75,17 +91,23 @@ export async function orDeath(error: unknown, { qmp, life }: Machine): Promise<u
 }
 
 async function awaitReady(
-  { agent, life, kernelLog, console, where, startedAt }: Machine,
-  shell: Shell,
+  { life, kernelLog, console, where, startedAt }: Machine,
   {
     bootTimeoutMs,
     signal,
     stage,
-  }: { bootTimeoutMs: number; signal?: AbortSignal; stage(): string },
+    ready,
+  }: {
+    bootTimeoutMs: number
+    signal?: AbortSignal
+    stage(): string
+    ready(stop: AbortSignal): Promise<unknown>
+  },
 ): Promise<void> {
   const tail = () => `${kernelLog.tail()}\n${console.tail()}`
+  const over = new AbortController()
   try {
-    await waitFor(Promise.all([agent.hello(), shell.ready()]), {
+    await waitFor(ready(over.signal), {
       timeoutMs: Math.max(1, bootTimeoutMs - (performance.now() - startedAt)),
       signal: stopSignal(life.signal, signal),
       onTimeout: () =>
@@ -104,5 +126,7 @@ async function awaitReady(
       elapsedMs: performance.now() - startedAt,
       cause: error,
     })
+  } finally {
+    over.abort()
   }
 }

@@ -1,10 +1,12 @@
 import { Shell } from '../console/shell.ts'
 import { GuestError } from '../errors.ts'
+import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { MEMORY_COPY } from '../qemu/process.ts'
 import { waitFor } from '../wait.ts'
 import type { Booted } from './boot.ts'
-import { discard, type EngineOptions } from './engine.ts'
+import { bootOf } from './boot-of.ts'
+import { discard } from './engine.ts'
 import type { VmSite } from './home.ts'
 import { launch } from './launch.ts'
 import type { Machine } from './machine.ts'
@@ -17,7 +19,7 @@ interface CloneOptions {
   index: number
   lease: GrantedLease
   accel: 'kvm' | 'tcg'
-  kernel: EngineOptions['kernel']
+  guest: Guest
   template: Template
   bootTimeoutMs: number
   signal?: AbortSignal
@@ -32,15 +34,19 @@ interface CloneOptions {
 export async function clone(
   site: VmSite,
   spec: ResolvedSpec,
-  { template, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
+  { template, guest, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
 ): Promise<Booted> {
   onStage('restore')
   const { host } = site.home
-  const { memory, folder } = template
+  const { memory, disk, folder } = template
   // Others write into shared memory, so it is a copy; else what the guest does not change stays shared.
   const isCopy = memory !== undefined && spec.memory.shared
   const machine = await launch(site, spec, {
     ...{ ...options, incoming: true, onStage: () => {} },
+    boot: bootOf(spec, guest, {
+      hostname: spec.name,
+      ...(disk && { disk: { file: disk, snapshot: true } }),
+    }),
     template: { folder, ...(isCopy && { copy: memory }) },
     ...(memory && { memoryFile: isCopy ? MEMORY_COPY : { path: memory, share: false } }),
   })

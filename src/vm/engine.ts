@@ -4,6 +4,7 @@ import { InfrastructureError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { Lifeline } from '../lifeline.ts'
 import { type PlacedDevice, qemuArgs } from '../qemu/args.ts'
+import { type Boot, isBuiltIn } from '../qemu/guest-args.ts'
 import { type QemuProcess, type StartedFrom, startQemu } from '../qemu/process.ts'
 import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
 import { waitFor } from '../wait.ts'
@@ -18,7 +19,8 @@ export interface Engine {
   readonly dir: string
   readonly qemu: QemuProcess
   readonly qmp: Qmp
-  readonly streams: { console: ByteStream; kernelLog: Duplex; agent: Duplex }
+  /** The kernel's messages are in what the console says, where they have no stream of their own. */
+  readonly streams: { console: ByteStream; kernelLog?: Duplex; agent: Duplex }
   /** Ends with this QEMU. */
   readonly life: Lifeline
   /** Those that it has now. */
@@ -40,7 +42,8 @@ export interface EngineOptions {
   /** What QEMU is promised of the host; it holds it as long as it lives. */
   lease: GrantedLease
   accel: 'kvm' | 'tcg'
-  kernel: { kernel: string; initrd: string; root: string; append: string }
+  /** What it boots. */
+  boot: Boot
   devices: PlacedDevice[]
   /** A file that its memory is, or begins with. */
   memoryFile?: { path: string; share: boolean }
@@ -66,7 +69,7 @@ export async function startEngine(
   spec: ResolvedSpec,
   options: EngineOptions,
 ): Promise<Engine> {
-  const { dir, lease, accel, kernel, devices, memoryFile, template } = options
+  const { dir, lease, accel, boot, devices, memoryFile, template } = options
   const { unconnected, incoming } = options
   const { host } = site.home
   const where = { vm: spec.name, dut: site.home.name }
@@ -74,11 +77,11 @@ export async function startEngine(
   const { pages } = lease.holding
   const listeners = {
     qmp: await host.listen(sockets.qmp),
-    kernelLog: await host.listen(sockets.kernelLog),
+    ...(isBuiltIn(boot) && { kernelLog: await host.listen(sockets.kernelLog) }),
     agent: await host.listen(sockets.agent),
   }
   const args = qemuArgs({
-    ...{ ...spec, accel, cpu: spec.cpus, boot: kernel, sockets, devices },
+    ...{ ...spec, accel, cpu: spec.cpus, boot, sockets, devices },
     ...{ unconnected, incoming },
     memory: {
       ...spec.memory,
@@ -109,7 +112,8 @@ export async function startEngine(
       onTimeout: (elapsedMs: number) =>
         new InfrastructureError('QEMU started but does not answer on QMP', { ...where, elapsedMs }),
     }
-    const kernelLog = await waitFor(listeners.kernelLog.connection, patience)
+    const kernelLog =
+      listeners.kernelLog && (await waitFor(listeners.kernelLog.connection, patience))
     const agent = await waitFor(listeners.agent.connection, patience)
     const qmp = await connectQmp(await waitFor(listeners.qmp.connection, patience), {
       signal: life.ended,
@@ -152,6 +156,6 @@ export async function discard(engine: Pick<Engine, 'qemu' | 'stopping'>): Promis
 
 /** Resolves when all that came out of a QEMU that has ended, but for its console, has been read. */
 export async function allRead({ streams: { kernelLog, agent } }: Engine): Promise<void> {
-  const open = [kernelLog, agent].filter((stream) => !stream.closed)
-  await Promise.all(open.map((stream) => new Promise((resolve) => stream.once('close', resolve))))
+  const open = [kernelLog, agent].filter((stream) => stream !== undefined && !stream.closed)
+  await Promise.all(open.map((stream) => new Promise((resolve) => stream?.once('close', resolve))))
 }

@@ -14,7 +14,7 @@ import { spawnProgram } from './spawn.ts'
 
 /** The ways into a guest: its shells, programs and files. */
 export abstract class GuestAccess {
-  /** The guest's terminal hvc0, raw: for programs that talk. */
+  /** The guest's terminal (hvc0, or a foreign guest's serial port), raw: for programs that talk. */
   readonly console: Console
   readonly #machine: Machine
   readonly #shell: Shell
@@ -41,7 +41,11 @@ export abstract class GuestAccess {
     timeouts?: Duration | readonly Duration[],
     options?: CmdOptions,
   ): Promise<CmdResult> {
-    return atCallSite(this.cmd, () => this.#shell.cmd(commands, expects, timeouts, options))
+    return atCallSite(this.cmd, async () => {
+      const { noShell } = this.#machine
+      if (noShell) throw noShell()
+      return this.#shell.cmd(commands, expects, timeouts, options)
+    })
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
 import { Lifeline } from '../lifeline.ts'
@@ -6,6 +7,7 @@ import type { QemuProcess } from '../qemu/process.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { panicked } from './death.ts'
 import type { Engine } from './engine.ts'
+import { kernelLines } from './kernel-lines.ts'
 import { KernelLog } from './kernel-log.ts'
 
 /**
@@ -17,6 +19,8 @@ export class Machine {
   readonly console: Console
   readonly kernelLog: KernelLog
   readonly agent: Agent
+  /** Why there is no shell at its console. */
+  noShell: (() => Error) | undefined
   /** Ends with the QEMU that the guest is in. */
   readonly life = new Lifeline()
   #engine: Engine
@@ -27,7 +31,7 @@ export class Machine {
     const { where, streams } = engine
     this.where = where
     this.console = new Console(streams.console, { life, ...where })
-    this.kernelLog = new KernelLog(streams.kernelLog, {
+    this.kernelLog = new KernelLog(this.#kernelLines(engine), {
       stage: onStage,
       panic: (line) => void panicked(line, { kernelLog: this.kernelLog, life, where }),
     })
@@ -88,13 +92,17 @@ export class Machine {
     const { streams } = engine
     this.#engine.qmp.hub.moveTo(engine.qmp.hub)
     this.#engine = engine
-    this.kernelLog.moveTo(streams.kernelLog)
     this.console.moveTo(streams.console)
+    this.kernelLog.moveTo(this.#kernelLines(engine))
     this.agent.moveTo(streams.agent)
     this.#leanOn(engine)
   }
 
   readonly #left = new WeakSet<Engine>()
+
+  #kernelLines({ streams, qemu }: Engine): Duplex {
+    return streams.kernelLog ?? kernelLines(this.console, qemu.exited)
+  }
 
   #leanOn(engine: Engine): void {
     engine.kernelLog = this.kernelLog

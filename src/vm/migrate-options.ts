@@ -155,7 +155,7 @@ function looks(device: Device | undefined): string {
 
 /** Why such a VM cannot be migrated, and what can be done about it. */
 function whyNot(
-  { disks, cpus, devices: all }: ResolvedSpec,
+  { guest: own, disks, cpus, devices: all }: ResolvedSpec,
   placed: ReadonlyMap<number, PlacedDevice>,
   devices: Record<string, Device>,
 ): [reason: string, hint: string] | undefined {
@@ -183,6 +183,12 @@ function whyNot(
   }
   if (all.some(({ kind }) => kind === 'virtio-crypto')) {
     return ['QEMU cannot move a crypto device', 'leave virtioCrypto(…) out']
+  }
+  if (own !== 'default' && own.disk) {
+    return [
+      "what was written to the guest's own disk is in a file of this QEMU alone",
+      'this version migrates the default guest',
+    ]
   }
   if (disks.some(({ readonly, snapshot }) => snapshot && !readonly)) {
     return [

@@ -15,7 +15,7 @@ export interface VmParts {
   index: number
   accel: 'kvm' | 'tcg'
   /** What it boots. */
-  kernel: EngineOptions['kernel']
+  boot: EngineOptions['boot']
   dir: string
   spec: ResolvedSpec
   machine: Machine

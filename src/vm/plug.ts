@@ -117,6 +117,7 @@ export class Plugs {
 
   async #plug(device: Device, { timeout = PATIENCE }: PlugOptions): Promise<PluggedDevice> {
     checkPluggable(this.#spec, device)
+    this.#machine.agent.check()
     const timeoutMs = parseDuration(timeout, 'timeout')
     const { qmp, life, devices } = this.#machine
     const signal = stopSignal(life.signal)
@@ -142,6 +143,7 @@ export class Plugs {
 
   async #unplug(which: string | { id: string }, { timeout = PATIENCE }: PlugOptions) {
     checkPorts(this.#spec)
+    this.#machine.agent.check()
     const timeoutMs = parseDuration(timeout, 'timeout')
     stopSignal(this.#machine.life.signal)?.throwIfAborted()
     const id = typeof which === 'string' ? which : which?.id

@@ -18,7 +18,9 @@ export async function powerOff(
 ): Promise<void> {
   const timeoutMs = parseDuration(timeout, 'timeout')
   machine.stopping = true
-  exec(machine, 'poweroff').catch(() => {}) // its own end may come before its answer
+  // Without an agent it is told as by its button. The end of either may come before its answer.
+  if (machine.agent.absent !== undefined) machine.qmp.execute('system_powerdown').catch(() => {})
+  else exec(machine, 'poweroff').catch(() => {})
   await waitFor(machine.qemu.exited, {
     ...{ timeoutMs, signal: stopSignal(signal) },
     onTimeout: (elapsedMs) =>

@@ -10,6 +10,9 @@ const AWAIT_BUTTON = `
 exec {never}<> <(:)
 until [[ -e /sys/class/input/event0 ]]; do read -r -t 0.01 -u "$never" _; done`
 const BUTTON_PATIENCE_MS = 10_000
+/** An init that starts things long after it lets somebody in. */
+const AWAIT_INIT = 'systemctl is-system-running --wait'
+const INIT_PATIENCE_MS = 120_000
 
 /** Of an interval's time a virtual CPU that has nothing to do uses less: its kernel's clock ticks. */
 const IDLE_PART = 0.1
@@ -20,9 +23,15 @@ const QUIET_PATIENCE_MS = 5000
  * Waits until a guest that has booted does nothing any more, and has done once what it will do again:
  * what is under way when it is saved, goes on in every clone.
  */
-export async function becomeQuiet(host: Host, machine: Machine): Promise<void> {
-  const timeout = BUTTON_PATIENCE_MS
-  await exec(machine, AWAIT_BUTTON, { timeout }).catch(() => {}) // it may have none
+export async function becomeQuiet(
+  host: Host,
+  machine: Machine,
+  { isBuiltIn }: { isBuiltIn: boolean },
+): Promise<void> {
+  const [wait, timeout] = isBuiltIn
+    ? [AWAIT_BUTTON, BUTTON_PATIENCE_MS]
+    : [AWAIT_INIT, INIT_PATIENCE_MS]
+  await exec(machine, wait, { timeout }).catch(() => {}) // it may have none
   for (let i = 0; i < WARM_UPS; i++) await exec(machine, 'true')
   await idle(host, machine)
 }

@@ -2,7 +2,9 @@ import { GuestError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
+import { enterShell, startAgent } from './enter.ts'
 import type { VmParts } from './parts.ts'
+import { loginOf } from './spec.ts'
 
 /** What a guest that hangs is given before it is reset all the same. */
 const LAST_ANSWER_MS = 1000
@@ -57,9 +59,12 @@ interface BeginOptions {
  * @throws GuestError when it does not in time, with its kernel's last lines
  */
 export async function beginAnew(
-  { machine, shell }: VmParts,
+  { machine, shell, spec }: VmParts,
   { timeout, signal, load, what }: BeginOptions,
 ): Promise<void> {
+  const own = spec.guest !== 'default'
+  const login = loginOf(spec)
+  const over = new AbortController()
   const { agent, kernelLog, console, where, life } = machine
   const patience = {
     timeoutMs: parseDuration(timeout, 'timeout'),
@@ -73,14 +78,21 @@ export async function beginAnew(
   patience.signal?.throwIfAborted()
   const reason = new GuestError(what, where)
   let loading: Promise<void> = Promise.resolve()
-  const track = () => {
+  const track = async () => {
     loading = load()
-    return loading
+    await loading
+    if (own) await enterShell(machine, { login, signal: over.signal, onStage: () => {} })
   }
-  const up = shell.back(undefined, { reason, load: track }).then(() => agent.hello())
+  const begin = async () => {
+    if (machine.noShell) return track()
+    await shell.back(undefined, { reason, load: track })
+    if (own) await startAgent(machine, shell, over.signal)
+    else await agent.hello()
+  }
   try {
-    await waitFor(up, patience)
+    await waitFor(begin(), patience)
   } finally {
+    over.abort()
     await loading.catch(() => {}) // else a QEMU could start after the VM was ended
   }
 }

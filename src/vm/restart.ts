@@ -30,7 +30,7 @@ export async function restartVm(
   signal: AbortSignal,
 ): Promise<void> {
   const { timeout = '30s', bootTimeout = '120s' } = options
-  const { site, spec, machine, lease, accel, kernel, plugs, snapshots } = parts
+  const { site, spec, machine, lease, accel, boot, plugs, snapshots } = parts
   parseDuration(bootTimeout, 'bootTimeout')
   machine.leave()
   try {
@@ -46,7 +46,7 @@ export async function restartVm(
     await agent.endAll(RESTARTED)
     try {
       const { dir } = machine.engine
-      const engine = await startEngine(site, spec, { dir, lease, accel, kernel, devices })
+      const engine = await startEngine(site, spec, { dir, lease, accel, boot, devices })
       machine.moveTo(engine)
       await settle(site.home.host, engine, lease)
       await plugs.settle(engine.qemu.pid)

@@ -54,6 +54,7 @@ export class Snapshots {
 
   /** @throws GuestError when the guest is never quiet, InfrastructureError when QEMU cannot keep it */
   async take(): Promise<Snapshot> {
+    this.#machine.agent.check()
     const { qmp, agent, kernelLog, devices, where } = this.#machine
     const tag = `s${++this.#last}`
     return this.#shell.hold(async () => {

@@ -1,3 +1,4 @@
+import type { Login } from '../console/login-dialogue.ts'
 import { UsageError } from '../errors.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { needsSharedMemory } from '../qemu/args.ts'
@@ -5,6 +6,7 @@ import type { Device } from '../qemu/devices.ts'
 import type { Disk } from '../qemu/disks.ts'
 import { parseSize, type Size } from '../units.ts'
 import { type DiskSpec, resolveDisks } from './disks.ts'
+import { type ForeignGuest, type GuestSpec, resolveGuest } from './foreign.ts'
 
 export interface MemorySpec {
   size: Size
@@ -34,8 +36,10 @@ export interface CpuSpec {
 export interface VmSpec {
   /** `vm0`, `vm1`, … where none is given; unique on its DUT within the suite. */
   name?: string
-  /** The built-in guest, the only one so far. */
-  guest?: 'default'
+  /** The built-in guest where none is given, or one of your own. */
+  guest?: 'default' | GuestSpec
+  /** For a guest of your own that asks who is there; the same as `guest.login`. */
+  login?: Login
   /** `'512M'` where none is given. */
   memory?: Size | MemorySpec
   /** 1 where none is given. */
@@ -62,7 +66,7 @@ export interface VmSpec {
 /** A spec with every default filled in. */
 export interface ResolvedSpec {
   name: string
-  guest: 'default'
+  guest: 'default' | ForeignGuest
   memory: { size: Size; hugepages: false | true | '2M' | '1G'; shared: boolean; node?: number }
   cpus: CpuSpec
   accel: 'auto' | 'kvm' | 'tcg'
@@ -74,23 +78,17 @@ export interface ResolvedSpec {
   extraArgs: readonly string[]
 }
 
+/** How to get into its guest. */
+export function loginOf({ guest }: ResolvedSpec): Login | undefined {
+  return guest === 'default' ? undefined : guest.login
+}
+
 const KEYS = [
-  ...[
-    'name',
-    'guest',
-    'memory',
-    'cpus',
-    'accel',
-    'machine',
-    'qemu',
-    'devices',
-    'disks',
-    'boot',
-    'extraArgs',
-  ],
+  ...['name', 'guest', 'login', 'memory', 'cpus', 'accel', 'machine', 'qemu', 'devices', 'disks'],
+  ...['boot', 'extraArgs'],
 ]
 /** Keys of the contract that this version does not know how to honour. */
-const NOT_YET = ['login', 'agent']
+const NOT_YET = ['agent']
 
 /** Below this the default guest's kernel and its RAM overlay do not fit. */
 const LEAST_MEMORY = '128M'
@@ -108,7 +106,7 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
     }
   }
   checkKeys(what, spec, KEYS)
-  const { name = what, guest = 'default', accel = 'auto', machine = 'q35' } = spec
+  const { name = what, accel = 'auto', machine = 'q35' } = spec
   const { qemu = 'qemu-system-x86_64', devices = [], extraArgs = [] } = spec
   // It names a folder, so it is never `.` or `..`.
   if (!/^\w[\w.-]{0,31}$/.test(name)) {
@@ -116,9 +114,7 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
       hint: 'up to 32 letters, digits, dots, dashes and underscores, no dot or dash first',
     })
   }
-  if (guest !== 'default') {
-    throw new UsageError(`${name}: this version knows one guest, 'default'`)
-  }
+  const guest = resolveGuest(name, spec.guest ?? 'default', spec.login)
   if (!['auto', 'kvm', 'tcg'].includes(accel)) {
     throw new UsageError(`${name}: accel: ${JSON.stringify(accel)} is unknown`, {
       hint: `'auto', 'kvm' or 'tcg'`,

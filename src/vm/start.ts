@@ -3,14 +3,14 @@ import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
 import { type Booted, boot } from './boot.ts'
+import { bootOf, withOpenDisks } from './boot-of.ts'
 import { clone } from './clone.ts'
-import { openDisks } from './disks.ts'
 import { attachTaps, settle } from './equip.ts'
 import type { VmSite } from './home.ts'
 import type { Machine } from './machine.ts'
 import { Plugs } from './plug.ts'
 import { Snapshots } from './snapshot.ts'
-import type { ResolvedSpec } from './spec.ts'
+import { loginOf, type ResolvedSpec } from './spec.ts'
 import { obtainTemplate, whyNoTemplate } from './template.ts'
 import { Vm } from './vm.ts'
 
@@ -46,12 +46,11 @@ export async function startVm(
   const signal = stopSignal(given)
   const dir = `${site.dir}/${wanted.name}`
   try {
-    const [guest, accel, disks] = await Promise.all([
+    const [guest, accel, spec] = await Promise.all([
       site.guest(),
       site.accel(wanted.qemu, wanted.accel),
-      openDisks(host, wanted.disks, { vm: wanted.name, dut }),
+      withOpenDisks(host, wanted, { vm: wanted.name, dut }),
     ])
-    const spec = { ...wanted, disks }
     signal?.throwIfAborted()
     await host.remove(dir) // of a VM of that name which died
     await host.makeDir(dir, 0o700)
@@ -60,12 +59,13 @@ export async function startVm(
       ...{ dir, index, lease, accel, guest, bootTimeoutMs, signal, onStage },
       onLaunched: (machine: Machine) => equip(site, machine, lease),
     }
-    const kernel = { ...guest, append: `${guest.append} dut.hostname=${spec.name}` }
-    const cloned = await tryToClone(site, spec, { ...common, kernel })
-    const { machine, shell } = cloned ?? (await boot(site, spec, { ...common, kernel }))
+    const what = bootOf(spec, guest, { hostname: spec.name })
+    const login = loginOf(spec)
+    const cloned = await tryToClone(site, spec, common)
+    const { machine, shell } = cloned ?? (await boot(site, spec, { ...common, boot: what, login }))
     onStage('ready')
     return new Vm({
-      ...{ home: site.home, site, index, accel, kernel, dir, spec, machine, shell, lease },
+      ...{ home: site.home, site, index, accel, boot: what, dir, spec, machine, shell, lease },
       bootMs: performance.now() - machine.startedAt,
       startedBy: cloned ? 'clone' : 'cold',
       plugs: new Plugs(site, spec, machine, { index, accel }),

@@ -31,7 +31,7 @@ export async function startTarget(
   { devices: changed, transport }: MigrateWish,
   { number, signal }: { number: number; signal: AbortSignal | undefined },
 ): Promise<Target> {
-  const { site, spec, machine, accel, kernel } = parts
+  const { site, spec, machine, accel, boot } = parts
   const { host, name: dut } = site.home
   const dir = `${parts.dir}/${number}`
   const devices = machine.devices.map((placed) => {
@@ -52,7 +52,7 @@ export async function startTarget(
     await host.makeDir(dir, 0o700)
     const forwards = lease.holding.ports.slice(0, ofDevices)
     const placed = await placeLike(parts, devices, { forwards, segments })
-    const options = { dir, lease, accel, kernel, devices: placed, incoming: true }
+    const options = { dir, lease, accel, boot, devices: placed, incoming: true }
     const engine = await startEngine(site, spec, options)
     const drop = () => discard(engine).then(giveBack)
     try {

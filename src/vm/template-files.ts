@@ -9,6 +9,8 @@ export interface Template {
   memory?: string
   /** QEMU's devices. */
   state: string
+  /** Of a guest of the user's own: what it has written to its disk. */
+  disk?: string
   /** What the guest's kernel said while it booted. */
   kernelLog: string
   /** Of the marks that its shell was set up with. */
@@ -34,6 +36,7 @@ interface Seen {
 export interface TemplateFacts {
   label: TemplateLabel
   memory?: Seen
+  disk?: Seen
   state: Seen
   /** Of the state, where it is small enough to be read each time. */
   digest?: string
@@ -56,7 +59,10 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
     }
     const key = folder.slice(folder.lastIndexOf('/') + 1)
     const { kernelLog, secret } = facts
-    return { key, folder, state, kernelLog, secret, ...(facts.memory && { memory }) }
+    return {
+      ...{ key, folder, state, kernelLog, secret },
+      ...{ ...(facts.memory && { memory }), ...(facts.disk && { disk: `${folder}/disk` }) },
+    }
   } catch {
     return undefined // none, or half of one
   }
@@ -72,10 +78,13 @@ export async function isStillThere(host: Host, { folder }: Template): Promise<bo
 async function isUntouched(
   host: Host,
   folder: string,
-  { memory, state }: TemplateFacts,
+  { memory, disk, state }: TemplateFacts,
 ): Promise<boolean> {
-  const now = (name: string) => host.fileFacts(`${folder}/${name}`)
-  return isSame(state, await now('state')) && (!memory || isSame(memory, await now('memory')))
+  const files = { state, ...(memory && { memory }), ...(disk && { disk }) }
+  for (const [name, seen] of Object.entries(files)) {
+    if (!isSame(seen, await host.fileFacts(`${folder}/${name}`))) return false
+  }
+  return true
 }
 
 /** Makes a folder with memory and state into a template; those files are not to be changed any more. */
@@ -85,14 +94,18 @@ export async function sealTemplate(
   { label, kernelLog, secret }: Pick<TemplateFacts, 'label' | 'kernelLog' | 'secret'>,
 ): Promise<void> {
   const [memory, state] = [`${folder}/memory`, `${folder}/state`]
+  const disk = `${folder}/disk`
   const hasMemory = (await host.fileFacts(memory)) !== undefined
-  await host.run('chmod', ['0400', '--', state, ...(hasMemory ? [memory] : [])])
+  const hasDisk = (await host.fileFacts(disk)) !== undefined
+  const files = [state, ...(hasMemory ? [memory] : []), ...(hasDisk ? [disk] : [])]
+  await host.run('chmod', ['0400', '--', ...files])
   const seen = await see(host, state)
   const facts: TemplateFacts = {
     label,
     state: seen,
     ...{ kernelLog, secret },
     ...(hasMemory && { memory: await see(host, memory) }),
+    ...(hasDisk && { disk: await see(host, disk) }),
     ...(seen.size <= SMALL && { digest: digest(await host.readFile(state)) }),
   }
   await host.writeFile(`${folder}/${FACTS}`, JSON.stringify(facts))

@@ -6,15 +6,17 @@ import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { section } from '../lease/section.ts'
 import { hasSlots, qemuArgs, SLOTS } from '../qemu/args.ts'
+import { createOverlay } from '../qemu/overlay.ts'
 import { outsideScope } from '../scope.ts'
 import { parseSize } from '../units.ts'
 import { boot } from './boot.ts'
+import { bootOf } from './boot-of.ts'
 import { discard } from './engine.ts'
 import type { TemplateStore, VmSite } from './home.ts'
 import { saveState } from './migrate.ts'
 import { unconnectedDevices } from './place.ts'
 import { becomeQuiet } from './quiet.ts'
-import type { ResolvedSpec } from './spec.ts'
+import { loginOf, type ResolvedSpec } from './spec.ts'
 import { readTemplate, sealTemplate, type Template, type TemplateLabel } from './template-files.ts'
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
@@ -23,10 +25,15 @@ const LAYOUT = 5
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
 export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
-  const { machine, devices, disks, extraArgs } = spec
+  const { machine, devices, extraArgs } = spec
+  const own = spec.guest === 'default' ? undefined : spec.guest
+  const disks = [...(own?.disk ? [own.disk] : []), ...spec.disks]
   if (!hasSlots(machine)) return `a machine of type ${machine} has no ports for its devices`
   if (extraArgs.length > 0) return 'it has extraArgs'
   if (devices.length > SLOTS) return `it has more than ${SLOTS} devices`
+  if (own?.login && own.login.user !== 'root') {
+    return `a guest that ${own.login.user} logs in to has no agent, which clones need`
+  }
   if (disks.some(({ readonly, snapshot }) => !readonly && !snapshot)) {
     return 'a disk that is written to cannot be saved'
   }
@@ -36,6 +43,9 @@ export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
   const wide = devices.some((device) => device.kind === 'vhost-user' && (device.queues ?? 1) > 1)
   return wide ? 'a NIC with several queues cannot be saved' : undefined
 }
+
+/** Shapes whose guests turned out to have no agent, and why; for this process's life. */
+const hopeless = new Map<string, string>()
 
 interface ObtainOptions {
   dir: string
@@ -62,6 +72,8 @@ export async function obtainTemplate(
   const { host } = site.home
   const store = await site.templates()
   const key = await templateKey(host, spec, options)
+  const reason = hopeless.get(`${host.name} ${key}`)
+  if (reason !== undefined) throw new InfrastructureError(reason)
   const folder = `${store.path}/${key}`
   const found = await readTemplate(host, folder)
   if (found) return found
@@ -91,13 +103,14 @@ async function templateKey(
   const path = (await host.findProgram(spec.qemu)) ?? spec.qemu
   const [binary, images, cpuinfo] = await Promise.all([
     host.fileFacts(path),
-    Promise.all(spec.disks.map(({ file }) => host.fileFacts(file))),
+    Promise.all([...imagesOf(spec)].map((file) => host.fileFacts(file))),
     accel === 'kvm' ? host.readFile('/proc/cpuinfo') : undefined,
   ])
   // KVM gives the guest the host's own CPU.
   const cpu = cpuinfo && /^flags.*$/m.exec(Buffer.from(cpuinfo).toString())?.[0]
   const args = qemuArgs({
-    ...{ ...spec, name: '', accel, cpu: spec.cpus, boot: guest, unconnected: true },
+    ...{ ...spec, name: '', accel, cpu: spec.cpus, unconnected: true },
+    boot: bootOf(spec, guest),
     devices: unconnectedDevices(spec.devices),
     memory: { ...spec.memory, shared: false, hugepages: false },
     sockets: { qmp: '', kernelLog: '', agent: '' },
@@ -105,8 +118,14 @@ async function templateKey(
   const parts = isInState(spec) ? 'one file' : 'memory apart'
   // What the guest has read of its disks is in its memory.
   const files = [binary, ...images].map((file) => [file?.size, file?.mtimeMs])
-  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts]
+  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts, loginOf(spec)?.user]
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)
+}
+
+/** Files that decide what a guest has in its memory. */
+function imagesOf({ guest, disks }: ResolvedSpec): string[] {
+  const own = guest === 'default' ? [] : [guest.disk?.file, guest.kernel, guest.initrd]
+  return [...own, ...disks.map(({ file }) => file)].filter((file) => file !== undefined)
 }
 
 /** Huge pages cannot be mapped from a file of ordinary ones: they are loaded. */
@@ -131,14 +150,20 @@ async function makeTemplate(
   const { folder: draft, lock } = await openDraft(host, store, { key, most: mostOf(spec) })
   try {
     const withMemory = isInState(spec)
+    const disk = await draftDisk(host, spec, draft)
     const { machine } = await boot(site, spec, {
-      ...{ ...options, unconnected: true, template: { folder: draft } },
-      kernel: { ...guest, append: `${guest.append} dut.hostname=template` },
+      ...{ ...options, unconnected: true, template: { folder: draft }, login: loginOf(spec) },
+      boot: bootOf(spec, guest, { hostname: 'template', ...(disk && { disk }) }),
       ...(!withMemory && { memoryFile: { path: `${draft}/memory`, share: true } }),
     })
     try {
+      if (machine.agent.absent !== undefined) {
+        const reason = `its guest has no agent: ${machine.agent.absent}`
+        hopeless.set(`${host.name} ${key}`, reason)
+        throw new InfrastructureError(reason)
+      }
       if (spec.devices.length > 0) await exec(machine, UNBIND_NICS, { check: true })
-      await becomeQuiet(host, machine)
+      await becomeQuiet(host, machine, { isBuiltIn: spec.guest === 'default' })
       await saveState(host, machine, { path: `${draft}/state`, withMemory })
     } finally {
       await discard(machine)
@@ -159,11 +184,21 @@ async function makeTemplate(
   }
 }
 
+/** An empty disk on the guest's own, which has what the guest writes while it boots. */
+async function draftDisk(host: Host, { guest }: ResolvedSpec, draft: string) {
+  if (guest === 'default' || guest.disk === undefined) return undefined
+  const { file, format = 'raw' } = guest.disk
+  const path = `${draft}/disk`
+  await createOverlay(host, path, { file, format })
+  return { file: path, snapshot: false }
+}
+
 /** Bytes that a machine's memory and state can come to: what a guest has written since its boot. */
-function mostOf({ memory }: ResolvedSpec): number {
+function mostOf({ memory, guest }: ResolvedSpec): number {
   const size = parseSize(memory.size)
+  const disk = guest === 'default' ? 0 : parseSize('256M')
   // The kernel has 64 bytes for each page of 4K (struct page), and as much again for other tables.
-  return Math.min(size, parseSize('256M') + size / 32)
+  return Math.min(size, parseSize('256M') + size / 32) + disk
 }
 
 function labelOf(spec: ResolvedSpec, { accel }: ObtainOptions): TemplateLabel {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { agentError } from '../../src/console/agent.ts'
+import { agentError } from '../../src/console/agent-error.ts'
 import { GuestError, UsageError } from '../../src/errors.ts'
 import { poll } from '../../src/wait.ts'
 import { agentPeer, type Heard } from './agent-peer.ts'

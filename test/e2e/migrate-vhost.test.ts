@@ -14,8 +14,8 @@ const test = dutTest({
 })
 
 const ROUNDS = 5
-// With QEMU 7.2 under TCG and DPDK 22.11 on the host, a few of 100 moves under a full stream put the
-// guest's ring out of step with its backend, for a reason that is not known: no packet passes any more.
+// With QEMU 7.2 under TCG and DPDK 22.11 on the host, a move under a full stream puts the guest's ring
+// out of step with its backend now and then, for a reason that is not known: no packet passes any more.
 const UNRELIABLE = 'not reliable where the CPU is emulated'
 
 /** Has the switch connect two of its ports. */

@@ -9,7 +9,13 @@ const SHIPPED = fileURLToPath(new URL('../../fixtures/guest', import.meta.url))
 
 test('the shipped recipe has its parts, and its lists no comments', async () => {
   const recipe = await readRecipe()
-  for (const name of ['packages.txt', 'customize.sh', 'bashrc', 'agent/main.c', 'agent/agent.h']) {
+  for (const name of [
+    'packages.txt',
+    'customize.sh',
+    'pmds.txt',
+    'agent/main.c',
+    'agent/agent.h',
+  ]) {
     expect([...recipe.files.keys()]).toContain(name)
   }
   const packages = listOf(recipe, 'packages.txt')
@@ -24,9 +30,9 @@ test('the key is the same for the same files, and another for any change in one'
   await cp(SHIPPED, folder, { recursive: true })
   const { key } = await readRecipe()
   expect((await readRecipe(folder)).key).toBe(key)
-  await writeFile(join(folder, 'bashrc'), '# changed')
+  await writeFile(join(folder, 'pmds.txt'), '# changed')
   const changed = (await readRecipe(folder)).key
   expect(changed).not.toBe(key)
-  await rm(join(folder, 'bashrc'))
+  await rm(join(folder, 'pmds.txt'))
   expect([key, changed]).not.toContain((await readRecipe(folder)).key)
 })

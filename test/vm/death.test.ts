@@ -97,7 +97,7 @@ describe('a VM is gone because', () => {
       'it was asked to go, whatever else it said',
       { script: REFUSES, shutdownReason: 'guest-shutdown', stopping: true },
       VmDiedError,
-      /^dut0\/vm0: the VM was stopped, .* after its start$/,
+      /^dut0\/vm0: the VM was stopped, .* after its start\n/,
     ],
   ])('%s', async (_, death, Family, message) => {
     const cause = await causeOf(death)

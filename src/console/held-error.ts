@@ -1,0 +1,13 @@
+import { GuestError } from '../errors.ts'
+import type { Console } from './console.ts'
+
+/** The error for a command that cannot be typed, since the program of another has the console. */
+export function heldError(console: Console, heldBy: string, command: string): GuestError {
+  return new GuestError(
+    `the console is still held by ${JSON.stringify(heldBy)}, which ended neither by Ctrl-C nor by Ctrl-\\`,
+    {
+      ...{ ...console.where, command, tail: console.tail() },
+      hint: "end it with vm.exec('kill …'), or go on in a session of its own: vm.session()",
+    },
+  )
+}
