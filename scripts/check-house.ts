@@ -12,7 +12,7 @@ const FLOORS = [
   ['image', 'lease', 'console'],
   ['qemu'],
   ['vm'],
-  ['fleet'],
+  ['fleet', 'virt'],
   ['runner', 'cli', 'dts', 'dpdk', 'report'],
   ['index.ts', 'plugin.ts'],
 ]

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { DutError } from '../errors.ts'
 import { addClean } from './clean.ts'
+import { addConvert } from './convert.ts'
 import { addDoctor } from './doctor.ts'
 import { addGuest } from './guest.ts'
 import { ignoreBrokenPipes } from './output.ts'
@@ -9,7 +10,7 @@ import { addPs } from './ps.ts'
 import { addTemplate } from './template.ts'
 
 /** Each adds one command, in the order of the help. */
-const COMMANDS = [addDoctor, addPs, addClean, addGuest, addTemplate]
+const COMMANDS = [addDoctor, addPs, addClean, addGuest, addTemplate, addConvert]
 
 const HELP = `
 Exit status:

@@ -1,0 +1,51 @@
+import { UsageError } from '../errors.ts'
+import type { DiskSpec } from '../vm/disks.ts'
+import type { Key } from './machine-keys.ts'
+
+const BUSES: Record<string, DiskSpec['bus']> = { virtio: 'virtio', scsi: 'scsi' }
+
+/** The keys that are about what a VM boots. */
+export const DISK_KEYS: Record<string, Key> = {
+  disk: {
+    options: ['file', 'opt_format', 'opt_if', 'opt_index', 'opt_media'],
+    read: (options, { guest, spec }) => {
+      const file = options.need('file')
+      const format = options.get('opt_format')
+      const bus = options.get('opt_if') ?? 'virtio'
+      options.refuse('opt_index', 'disks are in the order in which they are given')
+      if (![undefined, 'disk'].includes(options.get('opt_media'))) {
+        throw new UsageError(`${options.what}: opt_media: only disks are known`, {
+          hint: 'a medium of another kind: usercmd with -drive and -device',
+        })
+      }
+      if (BUSES[bus] === undefined) {
+        throw new UsageError(`${options.what}: opt_if: ${JSON.stringify(bus)} is not honoured`, {
+          hint: 'virtio or scsi; another bus: usercmd with -drive and -device',
+        })
+      }
+      // The first is what it boots.
+      if (guest.disk === undefined && bus === 'virtio') {
+        guest.disk = file
+        if (format !== undefined) guest.format = format
+      } else spec.disks.push({ file, ...(format && { format }), bus: BUSES[bus] })
+    },
+  },
+  pflash: {
+    options: ['file'],
+    read: (options, { spec }) => {
+      spec.extraArgs.push('-pflash', options.need('file'))
+    },
+  },
+  kernel: {
+    options: ['kernel_img', 'console', 'baudrate', 'root'],
+    read: (options, { guest }) => {
+      const [terminal, baud] = [options.get('console'), options.get('baudrate')]
+      const root = options.get('root')
+      guest.kernel = options.need('kernel_img')
+      guest.append = [
+        ...(terminal ? [`console=${terminal}${baud ? `,${baud}` : ''}`] : []),
+        ...(root ? [`root=${root}`] : []),
+      ].join(' ')
+    },
+  },
+}

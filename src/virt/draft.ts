@@ -1,0 +1,31 @@
+import type { Login } from '../console/login-dialogue.ts'
+import type { Device } from '../qemu/devices.ts'
+import type { DiskSpec } from '../vm/disks.ts'
+import type { GuestSpec } from '../vm/foreign.ts'
+import type { CpuSpec, MemorySpec, VmSpec } from '../vm/spec.ts'
+
+/** What the keys of DTS have said of a VM so far. */
+export interface Draft {
+  spec: Omit<VmSpec, 'cpus' | 'memory' | 'guest' | 'login'> & {
+    cpus?: CpuSpec
+    memory?: MemorySpec
+    devices: Device[]
+    disks: DiskSpec[]
+    extraArgs: string[]
+  }
+  guest: GuestSpec
+  login: Partial<Login>
+  /** A NIC that was described, and whose connection comes with the next element. */
+  nic?: { mac?: string; properties?: Record<string, string | number> }
+  /** Milliseconds that its start may take. */
+  startTimeoutMs?: number
+  /** What is done in another way than in DTS, a sentence each. */
+  notes: string[]
+}
+
+export function newDraft(): Draft {
+  return {
+    spec: { devices: [], disks: [], extraArgs: [] },
+    ...{ guest: {}, login: {}, notes: [] },
+  }
+}

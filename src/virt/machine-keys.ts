@@ -1,0 +1,181 @@
+import { UsageError } from '../errors.ts'
+import type { Draft } from './draft.ts'
+import { shellWords } from './shell-words.ts'
+import type { Options } from './values.ts'
+
+/** What one element of a key's list means. */
+export interface Key {
+  options: readonly string[]
+  read(options: Options, draft: Draft): void
+}
+
+/** What a key without a `number` means in DTS. */
+const CPUS = 4
+const MEGABYTES = 2048
+
+const NO_PATH = 'sockets are in a folder of the run, and the kernel removes what a VM leaves'
+
+/** The keys that are about the machine itself. */
+export const MACHINE_KEYS: Record<string, Key> = {
+  name: {
+    options: ['name'],
+    read: (options, { spec }) => {
+      spec.name = options.need('name')
+    },
+  },
+  qemu: {
+    options: ['path'],
+    read: (options, { spec }) => {
+      spec.qemu = options.need('path')
+    },
+  },
+  machine: {
+    options: ['machine', 'opt_gic_version'],
+    read: (options, { spec }) => {
+      const gic = options.get('opt_gic_version')
+      spec.machine = options.need('machine') + (gic === undefined ? '' : `,gic-version=${gic}`)
+    },
+  },
+  enable_kvm: {
+    options: ['enable'],
+    read: (options, { spec }) => {
+      spec.accel = (options.flag('enable') ?? true) ? 'kvm' : 'tcg'
+    },
+  },
+  cpu: {
+    options: ['model', 'number', 'cpupin'],
+    read: (options, { spec, notes }) => {
+      const model = options.get('model')
+      const count = options.number('number', 1) ?? CPUS
+      const pin = (options.get('cpupin') ?? '').split(/[\s,]+/).filter((core) => core !== '')
+      if (pin.some((core) => !/^\d+$/.test(core))) {
+        throw new UsageError(`${options.what}: cpupin is not a list of cores`, {
+          hint: `cpupin=24 25`,
+        })
+      }
+      // QEMU's `host` needs KVM; what stands for it by default is right under TCG, too.
+      if (model === 'host') notes.push('cpu: model=host is what a VM has by default under KVM')
+      spec.cpus = {
+        count,
+        ...(model !== undefined && model !== 'host' && { model }),
+        // As in DTS, cores are used again where there are fewer of them than virtual CPUs.
+        ...(pin.length > 0 && {
+          pin: Array.from({ length: count }, (_, i) => Number(pin[i % pin.length])),
+        }),
+      }
+    },
+  },
+  mem: {
+    options: ['size', 'hugepage'],
+    read: (options, { spec }) => {
+      const size = options.number('size', 1) ?? MEGABYTES
+      spec.memory = { size: `${size}M`, hugepages: options.flag('hugepage') ?? true }
+    },
+  },
+  start: {
+    options: ['wait_seconds', 'login_timeout', 'login_prompt', 'password_prompt'],
+    read: (options, draft) => {
+      const seconds = options.number('wait_seconds', 1)
+      if (seconds !== undefined) draft.startTimeoutMs = seconds * 1000
+      if (options.get('login_timeout') !== undefined) {
+        draft.notes.push('start: login_timeout is part of wait_seconds, the bootTimeout')
+      }
+      const prompts = { loginPrompt: 'login_prompt', passwordPrompt: 'password_prompt' } as const
+      for (const [key, name] of Object.entries(prompts)) {
+        const prompt = options.get(name)
+        // DTS's own, which are looked for anyway, and not in the middle of other text.
+        if (prompt === undefined || prompt === 'login:' || prompt === 'Password:') continue
+        draft.login[key as keyof typeof prompts] = prompt
+      }
+    },
+  },
+  login: {
+    options: ['user', 'password'],
+    read: (options, { login }) => {
+      login.user = options.get('user') ?? 'root'
+      login.password = options.get('password') ?? ''
+    },
+  },
+  pid_file: {
+    options: ['name'],
+    read: (options) => options.refuse('name', `vm.pid is its process id; ${NO_PATH}`),
+  },
+  daemon: {
+    options: ['enable'],
+    read: (_, { notes }) => {
+      notes.push('daemon: a VM is its worker’s child, and ends with it; nothing goes on by itself')
+    },
+  },
+  monitor: {
+    options: ['path'],
+    read: (options, { spec, notes }) => {
+      const path = options.get('path')
+      if (path === undefined) notes.push('monitor: vm.qmp and vm.events speak to QEMU')
+      else {
+        const chardev = `socket,id=monitor,path=${path.replaceAll(',', ',,')},server=on,wait=off`
+        spec.extraArgs.push('-chardev', chardev, '-mon', 'chardev=monitor,mode=readline')
+      }
+    },
+  },
+  vnc: {
+    options: ['disable', 'displayNum'],
+    read: (options, { spec, notes }) => {
+      const display = options.number('displayNum')
+      if (options.flag('disable') === true) return
+      if (display === undefined) {
+        notes.push('vnc: a VM has a display where displayNum says which, else none')
+        return
+      }
+      // Not on all addresses as in DTS, for it asks for no password.
+      spec.extraArgs.push('-vga', 'std', '-vnc', `127.0.0.1:${display}`)
+    },
+  },
+  control: {
+    options: ['type', 'port'],
+    read: (options, { notes }) => {
+      options.refuse('port', 'the guest is reached by vm.cmd and vm.exec; no port is opened for it')
+      const type = options.get('type') ?? 'telnet'
+      if (!['qga', 'telnet', 'socket'].includes(type)) {
+        throw new UsageError(`${options.what}: type: ${JSON.stringify(type)} is unknown`, {
+          hint: 'qga, telnet or socket; or leave control out',
+        })
+      }
+      notes.push(`control: type=${type}: vm.cmd and vm.exec do what it was for`)
+    },
+  },
+  usercmd: {
+    options: ['cmd'],
+    read: (options, { spec }) => {
+      spec.extraArgs.push(...shellWords(options.what, options.need('cmd')))
+    },
+  },
+  def_driver: {
+    options: ['driver_name', 'driver_mode'],
+    read: (options, { notes }) => {
+      const driver = options.get('driver_name') ?? 'vfio-pci'
+      notes.push(`def_driver: bindDriver(vm, pci, '${driver}') of vitest-dut/dpdk binds NICs`)
+    },
+  },
+  virt_type: {
+    options: ['virt_type'],
+    read: (options) => {
+      const type = options.get('virt_type') ?? 'KVM'
+      if (type.toUpperCase() === 'KVM') return
+      throw new UsageError(`${options.what}: ${JSON.stringify(type)} is not supported`, {
+        hint: 'QEMU is started as it is: write KVM, or leave virt_type out',
+      })
+    },
+  },
+  migration: {
+    options: ['enable', 'port'],
+    read: (options) => {
+      if (options.flag('enable') === false) return
+      throw new UsageError(
+        `${options.what}: a VM that waits for a migration is not started by itself`,
+        {
+          hint: 'leave it out: the action migration, which is vm.migrate(), starts its target itself',
+        },
+      )
+    },
+  },
+}
