@@ -75,9 +75,22 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: 'examples',
-          include: ['examples/**/*.spec.ts'],
+          include: ['examples/*.spec.ts'],
           fileParallelism: false,
           sequence: { groupOrder: 4 },
+        },
+      },
+      // Cases of the classic DPDK Test Suite, as they are written here.
+      {
+        extends: true,
+        plugins: await dutPlugin(),
+        resolve: { alias },
+        test: {
+          name: 'dts',
+          include: ['examples/dts/*.spec.ts'],
+          testTimeout: 180_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 5 },
         },
       },
     ],

@@ -165,6 +165,8 @@ function nicOf(options: Options) {
   const settings = options.get('opt_settings')
   const properties = {
     ...(legacy !== undefined && { 'disable-modern': legacy }),
+    // In a port of PCI Express, where NICs are here, QEMU leaves that out unless it is told.
+    ...(legacy && { 'disable-legacy': false }),
     ...(settings !== undefined && readProperties(`${options.what}: opt_settings`, settings)),
   }
   return { ...(mac && { mac }), ...(Object.keys(properties).length > 0 && { properties }) }

@@ -104,7 +104,7 @@ describe('each option makes its arguments', () => {
         },
       ] as const),
       ...['path=/v0,server=on,wait=off', 'queues=2', 'mac=52:54:00:00:00:01', 'mq=on'],
-      ...['disable-modern=on,mrg_rxbuf=on,packed=off,host_mtu=9000'],
+      ...['disable-modern=on,disable-legacy=off,mrg_rxbuf=on,packed=off,host_mtu=9000'],
     ],
     [
       ...([
