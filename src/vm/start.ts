@@ -1,4 +1,4 @@
-import { DutError, firstLine, UsageError } from '../errors.ts'
+import { DutError, firstLine, GuestError, UsageError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
 import { stopSignal } from '../scope.ts'
@@ -99,17 +99,24 @@ async function tryToClone(
     note(reason)
     return undefined
   }
+  const obtaining = obtainTemplate(site, spec, options)
   try {
-    const template = await obtainTemplate(site, spec, options)
-    return await clone(site, spec, { ...options, template })
+    return await clone(site, spec, { ...options, template: await obtaining })
   } catch (error) {
     options.signal?.throwIfAborted()
     if (boot === 'template') throw error
+    // A password that was refused is not typed again, which may lock the account.
+    if (isRefused(spec, await obtaining.catch((cause) => cause))) throw error
     note(error instanceof DutError ? error.shortMessage : firstLine(error))
     await site.home.host.remove(options.dir)
     await site.home.host.makeDir(options.dir, 0o700)
     return undefined
   }
+}
+
+/** Whether a guest of the user's own could not be booted for its template: it cannot for a VM. */
+function isRefused({ guest }: ResolvedSpec, obtained: unknown): boolean {
+  return guest !== 'default' && obtained instanceof GuestError
 }
 
 /** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */

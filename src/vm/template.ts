@@ -31,6 +31,7 @@ export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
   if (!hasSlots(machine)) return `a machine of type ${machine} has no ports for its devices`
   if (extraArgs.length > 0) return 'it has extraArgs'
   if (devices.length > SLOTS) return `it has more than ${SLOTS} devices`
+  if (own && own.login === undefined) return 'a guest without a login has no agent'
   if (own?.login && own.login.user !== 'root') {
     return `a guest that ${own.login.user} logs in to has no agent, which clones need`
   }
@@ -118,7 +119,9 @@ async function templateKey(
   const parts = isInState(spec) ? 'one file' : 'memory apart'
   // What the guest has read of its disks is in its memory.
   const files = [binary, ...images].map((file) => [file?.size, file?.mtimeMs])
-  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts, loginOf(spec)?.user]
+  // With its password, else a wrong one would be let in where a template is logged in already.
+  const { user, password } = loginOf(spec) ?? {}
+  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts, user, password]
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)
 }
 
