@@ -124,7 +124,7 @@ describe('guest build', () => {
   test('tells its progress, and ends in order on a signal', { timeout: 60_000 }, async () => {
     const bin = await makeBin(
       place.dir,
-      ['sh', 'id', 'grep', 'df', 'setpriv', 'flock', 'sleep', 'unshare'],
+      ['sh', 'id', 'grep', 'df', 'setpriv', 'flock', 'sleep', 'truncate', 'unshare'],
       {
         gcc: 'echo /usr/lib/libc.a',
         mmdebstrap: 'echo "I: downloading packages with apt..."; exec sleep 1000',
