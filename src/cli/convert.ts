@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
+import { UsageError } from '../errors.ts'
 import { asSource } from '../virt/as-source.ts'
 import { readVirtConfig, vmsIn } from '../virt/virt-config.ts'
-import { convertVirtParams } from '../virt/virt-params.ts'
+import { type ConvertedVm, convertVirtParams } from '../virt/virt-params.ts'
 import { print, printJson, STATUSES } from './output.ts'
 
 interface ConvertOptions {
@@ -31,17 +32,20 @@ async function convert(file: string, { global: given, vm, json }: ConvertOptions
   const beside = join(dirname(file), 'virt_global.cfg')
   const global = given ?? (existsSync(beside) && beside !== file ? beside : undefined)
   const names = vm ?? (await vmsIn(file))
-  const vms = await Promise.all(
-    names.map(async (name) => {
+  const vms: { name: string; converted: ConvertedVm }[] = []
+  const refused: UsageError[] = []
+  for (const name of names) {
+    try {
       const params = await readVirtConfig({ file, vm: name, ...(global && { global }) })
-      return { name, converted: convertVirtParams(params, `${file}: [${name}]`) }
-    }),
-  )
-  if (json) {
-    return printJson({
-      version: 1,
-      vms: vms.map(({ name, converted }) => ({ name, ...converted })),
-    })
+      vms.push({ name, converted: convertVirtParams(params, `${file}: [${name}]`) })
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error
+      refused.push(error)
+    }
   }
-  print(asSource(vms).trimEnd())
+  // The others are of use all the same.
+  if (json)
+    printJson({ version: 1, vms: vms.map(({ name, converted }) => ({ name, ...converted })) })
+  else if (vms.length > 0) print(asSource(vms).trimEnd())
+  if (refused.length > 0) throw new UsageError(refused.map(({ message }) => message).join('\n'))
 }

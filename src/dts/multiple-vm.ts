@@ -123,12 +123,13 @@ export class MultipleVM implements AsyncDisposable {
     })
     try {
       await runTask(task, dut, outcome)
+      return result(0)
     } catch (error) {
       return result(FAILED, asError(error))
+    } finally {
+      const { vm, attached } = outcome
+      if (vm && action === 'start' && !attached) this.#started.set(vm, dut)
+      if (vm?.state === 'stopped') this.#started.delete(vm)
     }
-    const { vm, attached } = outcome
-    if (vm && action === 'start' && !attached) this.#started.set(vm, dut)
-    if (vm && action === 'stop') this.#started.delete(vm)
-    return result(0)
   }
 }

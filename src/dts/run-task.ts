@@ -1,11 +1,13 @@
-import { UsageError } from '../errors.ts'
+import { GuestError, UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import type { VirtParams } from '../virt/values.ts'
 import { readVirtConfig, suiteConfig } from '../virt/virt-config.ts'
 import { convertVirtParams } from '../virt/virt-params.ts'
 import type { Migration } from '../vm/migrate-options.ts'
 import type { Port } from '../vm/ports.ts'
+import type { VmSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
+import { waitFor } from '../wait.ts'
 import type { Task, VirtConfigArgument } from './tasks.ts'
 
 /** What a task gives, beside what all results have. */
@@ -48,12 +50,29 @@ async function start({ name: vmName, args }: Task, dut: Dut, outcome: Outcome): 
   outcome.notes = notes
   const running = find(dut, vmName)
   outcome.attached = running !== undefined
-  const signal = startTimeoutMs === undefined ? undefined : AbortSignal.timeout(startTimeoutMs)
-  const [vm] = running
-    ? [running]
-    : await dut.startAll([{ ...spec, name: vmName }], { ...(signal && { signal }) })
-  name(outcome, vm as Vm)
-  if (args.autodetect_topo === true) outcome.ports = await vm?.ports()
+  const vm = running ?? (await startInTime(dut, { ...spec, name: vmName }, startTimeoutMs))
+  name(outcome, vm)
+  if (args.autodetect_topo === true) outcome.ports = await vm.ports()
+}
+
+/** @throws GuestError where it takes longer than that; nothing is left of it then */
+async function startInTime(dut: Dut, spec: VmSpec, timeoutMs?: number): Promise<Vm> {
+  const stop = new AbortController()
+  const starting = dut.startAll([spec], { signal: stop.signal })
+  const [vm] = await waitFor(starting, {
+    timeoutMs,
+    onTimeout: (elapsedMs) => {
+      const hint = 'start: wait_seconds says how long it may take'
+      const where = { vm: spec.name, dut: dut.name, elapsedMs, hint }
+      const late = new GuestError('the VM did not start in time', where)
+      stop.abort(late)
+      return late
+    },
+  }).catch(async (error) => {
+    await starting.catch(() => {})
+    throw error
+  })
+  return vm as Vm
 }
 
 function paramsOf(vmName: string, config: VirtConfigArgument): Promise<VirtParams> {

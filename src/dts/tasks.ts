@@ -77,7 +77,7 @@ const ARGUMENTS: Record<Action, readonly string[]> = {
  * @throws UsageError naming the argument and what to write instead
  */
 export function readTask(action: Action, config: object, duts: readonly Dut[]): Task {
-  const known = ARGUMENTS[action]
+  const known = Object.hasOwn(ARGUMENTS, action) ? ARGUMENTS[action] : undefined
   if (known === undefined) {
     const nearest = nearestTo(String(action), Object.keys(ARGUMENTS))
     throw new UsageError(`MultipleVM: the action ${JSON.stringify(action)} is unknown`, {
@@ -103,7 +103,11 @@ export function readTask(action: Action, config: object, duts: readonly Dut[]): 
   return task
 }
 
-function checkStart({ name, args: { virt_config, virt_params } }: Task): void {
+function checkStart({ name, args }: Task): void {
+  const { virt_config, virt_params, autodetect_topo: topo = false } = args
+  if (typeof topo !== 'boolean') {
+    throw new UsageError(`MultipleVM: start ${name}: autodetect_topo is neither true nor false`)
+  }
   if ((virt_config === undefined) === (virt_params === undefined)) {
     throw new UsageError(`MultipleVM: start ${name}: give one of virt_config and virt_params`, {
       hint: `virt_params: { mem: [{ size: '512', hugepage: 'no' }] }`,
@@ -126,6 +130,12 @@ function checkCmd({ name, args }: Task): void {
         `${timeouts.length} timeouts`,
       { hint: `one of each for each command; '' where nothing is expected` },
     )
+  }
+  const isText = (text: unknown) => typeof text === 'string'
+  if (!commands.every(isText) || !expects.every((e) => isText(e) || e instanceof RegExp)) {
+    throw new UsageError(`MultipleVM: cmd ${name}: a command or an expect is no text`, {
+      hint: `'' where nothing is expected`,
+    })
   }
   for (const seconds of timeouts) {
     if (typeof seconds === 'number' && seconds > 0 && seconds <= 86_400) continue

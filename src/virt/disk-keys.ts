@@ -12,19 +12,27 @@ export const DISK_KEYS: Record<string, Key> = {
       const file = options.need('file')
       const format = options.get('opt_format')
       const bus = options.get('opt_if') ?? 'virtio'
-      options.refuse('opt_index', 'disks are in the order in which they are given')
+      const place = (guest.disk === undefined ? 0 : 1) + spec.disks.length
+      if ((options.number('opt_index') ?? place) !== place) {
+        options.refuse('opt_index', 'disks are in the order in which they are given')
+      }
       if (![undefined, 'disk'].includes(options.get('opt_media'))) {
         throw new UsageError(`${options.what}: opt_media: only disks are known`, {
           hint: 'a medium of another kind: usercmd with -drive and -device',
         })
       }
-      if (BUSES[bus] === undefined) {
+      if (!Object.hasOwn(BUSES, bus)) {
         throw new UsageError(`${options.what}: opt_if: ${JSON.stringify(bus)} is not honoured`, {
           hint: 'virtio or scsi; another bus: usercmd with -drive and -device',
         })
       }
+      if (guest.disk === undefined && bus !== 'virtio') {
+        throw new UsageError(`${options.what}: opt_if: what a VM boots is a virtio disk`, {
+          hint: 'opt_if=virtio, or leave it out; scsi is for those that come after it',
+        })
+      }
       // The first is what it boots.
-      if (guest.disk === undefined && bus === 'virtio') {
+      if (guest.disk === undefined) {
         guest.disk = file
         if (format !== undefined) guest.format = format
       } else spec.disks.push({ file, ...(format && { format }), bus: BUSES[bus] })

@@ -17,6 +17,8 @@ export interface Draft {
   login: Partial<Login>
   /** A NIC that was described, and whose connection comes with the next element. */
   nic?: { mac?: string; properties?: Record<string, string | number> }
+  /** What no NIC was described for yet. */
+  unpaired?: Device
   /** Milliseconds that its start may take. */
   startTimeoutMs?: number
   /** What is done in another way than in DTS, a sentence each. */

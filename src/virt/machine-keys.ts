@@ -107,8 +107,9 @@ export const MACHINE_KEYS: Record<string, Key> = {
     },
   },
   monitor: {
-    options: ['path'],
+    options: ['path', 'port'],
     read: (options, { spec, notes }) => {
+      if (options.get('port')) notes.push('monitor: port is passed over, as in DTS: vm.qmp')
       const path = options.get('path')
       if (path === undefined) notes.push('monitor: vm.qmp and vm.events speak to QEMU')
       else {
@@ -141,6 +142,12 @@ export const MACHINE_KEYS: Record<string, Key> = {
         })
       }
       notes.push(`control: type=${type}: vm.cmd and vm.exec do what it was for`)
+    },
+  },
+  qga: {
+    options: ['enable'],
+    read: (_, { notes }) => {
+      notes.push('qga: vm.exec does what it was for')
     },
   },
   usercmd: {

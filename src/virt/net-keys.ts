@@ -1,10 +1,18 @@
 import { UsageError } from '../errors.ts'
-import { raw, tap, userNet, vfio, vhostUser, virtioCrypto } from '../qemu/devices.ts'
+import { type Device, raw, tap, userNet, vfio, vhostUser, virtioCrypto } from '../qemu/devices.ts'
 import type { Draft } from './draft.ts'
 import type { Key } from './machine-keys.ts'
 import { type Options, readProperties } from './values.ts'
 
-const NIC = ['opt_model', 'opt_vlan', 'opt_macaddr', 'opt_name', 'opt_addr', 'opt_vectors']
+const NIC = [
+  'netdev',
+  'opt_model',
+  'opt_vlan',
+  'opt_macaddr',
+  'opt_name',
+  'opt_addr',
+  'opt_vectors',
+]
 const DEVICE = [
   ...['driver', 'opt_path', 'opt_mac', 'opt_server', 'opt_queue', 'opt_legacy', 'opt_settings'],
   ...['opt_script', 'opt_br', 'opt_host', 'opt_addr', 'opt_netdev', 'opt_id', 'opt_bus', 'opt_tap'],
@@ -32,7 +40,7 @@ export const NET_KEYS: Record<string, Key> = {
 
 function readNet(options: Options, draft: Draft): void {
   const type = options.get('type') ?? 'nic'
-  const read = { nic: readNic, user: readUser, tap: readTap }[type]
+  const read = NETS.get(type)
   if (read === undefined) {
     throw new UsageError(`${options.what}: type: ${JSON.stringify(type)} is not honoured`, {
       hint:
@@ -41,13 +49,18 @@ function readNet(options: Options, draft: Draft): void {
           : 'nic, user or tap; a vhost-user NIC is a device',
     })
   }
+  // DTS passed over them, too.
+  for (const name of ['netdev', 'opt_vlan', 'opt_name']) {
+    if (options.get(name) === undefined) continue
+    draft.notes.push(
+      `net: ${name} is passed over: each NIC has what it is connected to, and its id`,
+    )
+  }
   read(options, draft)
 }
 
 /** A NIC is made with what it is connected to: here is only said what it is like. */
 function readNic(options: Options, draft: Draft): void {
-  options.refuse('opt_vlan', 'QEMU has no vlans any more: each NIC has what it is connected to')
-  options.refuse('opt_name', 'QEMU gives devices their ids: nic0, nic1, …')
   const model = options.get('opt_model') ?? 'e1000'
   if (!/^(virtio|virtio-net-pci)$/.test(model)) {
     draft.notes.push(
@@ -60,26 +73,36 @@ function readNic(options: Options, draft: Draft): void {
     ...(addr !== undefined && { addr }),
     ...(vectors !== undefined && { vectors }),
   }
-  draft.nic = {
+  const nic = {
     ...(mac !== undefined && { mac }),
     ...(Object.keys(properties).length > 0 && { properties }),
   }
+  if (draft.nic) {
+    throw new UsageError(`${options.what}: the NIC before it is connected to nothing`, {
+      hint: 'for each type=nic one of type=user or type=tap',
+    })
+  }
+  // Its connection may have come before it.
+  if (draft.unpaired) Object.assign(draft.unpaired, nic)
+  else draft.nic = nic
+  draft.unpaired = undefined
 }
 
-/** The NIC that waits for its connection, or one like any. */
-function takeNic(draft: Draft): NonNullable<Draft['nic']> {
-  const { nic = {} } = draft
+/** Adds what a NIC is connected to, with the NIC that waits for it, or for one that may come. */
+function connect(draft: Draft, make: (nic: NonNullable<Draft['nic']>) => Device): void {
+  const { nic } = draft
+  const device = make(nic ?? {})
+  draft.spec.devices.push(device)
   draft.nic = undefined
-  return nic
+  draft.unpaired = nic ? undefined : device
 }
 
 function readUser(options: Options, draft: Draft): void {
-  const { spec, notes } = draft
   const text = options.get('opt_hostfwd')
   const forward =
     text === undefined ? { port: 22, protocol: 'tcp' as const } : readForward(options, text)
-  spec.devices.push(userNet({ ...takeNic(draft), forward: [forward] }))
-  notes.push(`net: vm.forward(${forward.port}) says which of the host's ports is forwarded`)
+  connect(draft, (nic) => userNet({ ...nic, forward: [forward] }))
+  draft.notes.push(`net: vm.forward(${forward.port}) says which of the host's ports is forwarded`)
 }
 
 function readForward(options: Options, text: string) {
@@ -95,8 +118,14 @@ function readForward(options: Options, text: string) {
 function readTap(options: Options, draft: Draft): void {
   const why = 'the tap is attached to the bridge of opt_br, and no file of /etc is written'
   for (const name of ['opt_script', 'opt_downscript']) options.refuse(name, why)
-  draft.spec.devices.push(tap({ ...takeNic(draft), bridge: options.get('opt_br') ?? 'br0' }))
+  connect(draft, (nic) => tap({ ...nic, bridge: options.get('opt_br') ?? 'br0' }))
 }
+
+const NETS = new Map([
+  ['nic', readNic],
+  ['user', readUser],
+  ['tap', readTap],
+])
 
 function readDevice(options: Options, { spec }: Draft): void {
   const driver = options.get('driver') ?? 'pci-assign'

@@ -4,8 +4,11 @@ import { firstLine, UsageError } from '../errors.ts'
 import { nearestTo } from '../options.ts'
 import type { VirtElement, VirtParams } from './values.ts'
 
-/** The sections of a configuration file of DTS: a VM's name, or `KVM` in the global one. */
-export type VirtConfig = Map<string, VirtParams>
+/**
+ * The sections of a configuration file of DTS, each read when it is asked for: a VM's name, `KVM` in the
+ * global one, or something else that is not in this format, such as `suite`.
+ */
+export type VirtConfig = Map<string, () => VirtParams>
 
 interface Entry {
   line: number
@@ -18,7 +21,7 @@ interface Entry {
  * What DTS could not say, a value with a comma or a semicolon, goes between double quotes.
  *
  * @param file for messages
- * @throws UsageError naming file and line
+ * @throws UsageError naming file and line, for what is within a section when that is asked for
  */
 export function parseVirtConfig(text: string, file: string): VirtConfig {
   const config: VirtConfig = new Map()
@@ -51,11 +54,14 @@ export function parseVirtConfig(text: string, file: string): VirtConfig {
     }
   }
   for (const [name, entries] of sections) {
-    const params: VirtParams = {}
-    for (const [key, { line, text }] of entries) {
-      params[key] = elements(text, (what, hint) => fail(line, `${key}: ${what}`, hint))
-    }
-    config.set(name, params)
+    config.set(name, () =>
+      Object.fromEntries(
+        [...entries].map(([key, { line, text }]) => {
+          const failed = (what: string, hint?: string) => fail(line, `${key}: ${what}`, hint)
+          return [key, elements(text, failed)]
+        }),
+      ),
+    )
   }
   return config
 }
@@ -69,7 +75,7 @@ function elements(text: string, fail: (what: string, hint?: string) => never): V
         fail(`${JSON.stringify(part)} is not NAME=VALUE`, 'a comma within a value: NAME="a,b"')
       }
       const name = part.slice(0, at).trim()
-      if (name in options) fail(`${name} is there twice`)
+      if (Object.hasOwn(options, name)) fail(`${name} is there twice`)
       options[name] = part
         .slice(at + 1)
         .trim()
@@ -118,12 +124,15 @@ export async function readVirtConfig({ file, vm, global }: VirtConfigPlace): Pro
     })
   }
   const before = global === undefined ? undefined : (await readConfig(global)).get('KVM')
-  return { ...before, ...local }
+  return { ...before?.(), ...local() }
 }
+
+/** Sections that DTS reads elsewhere. */
+const NO_VMS = ['suite', 'scene', 'KVM', 'LIBVIRT', 'XEN']
 
 /** The names of the VMs that a file describes. */
 export async function vmsIn(file: string): Promise<string[]> {
-  return [...(await readConfig(file)).keys()]
+  return [...(await readConfig(file)).keys()].filter((name) => !NO_VMS.includes(name))
 }
 
 /** Where DTS looks for a suite's file: `$DTS_CFG_FOLDER`, or else `conf` where the run was started. */

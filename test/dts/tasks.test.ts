@@ -47,6 +47,9 @@ describe('refused is', () => {
     ['cmd', { ...cmd, commands: 'a' }, 'commands is not a list'],
     ['cmd', { ...cmd, timeouts: [5, '5s'] }, '"5s" is not a number of seconds'],
     ['cmd', { ...cmd, delay: 2 }, 'unknown option "delay"'],
+    ['toString', { name: 'a' }, 'the action "toString" is unknown'],
+    ['start', { name: 'a', virt_params, autodetect_topo: 'yes' }, 'neither true nor false'],
+    ['cmd', { ...cmd, expects: ['', null] }, 'no text'],
     ['stop', { name: 'a', force: true }, 'unknown option "force"'],
   ])('%s %j', (action, config, message) => {
     const call = () => readTask(action as 'start', config, duts)

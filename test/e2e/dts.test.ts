@@ -1,6 +1,14 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { CommandTimeoutError, Dut, dutTest, expect, localHost, UsageError } from 'vitest-dut'
+import {
+  CommandTimeoutError,
+  Dut,
+  dutTest,
+  expect,
+  GuestError,
+  localHost,
+  UsageError,
+} from 'vitest-dut'
 import { MultipleVM } from 'vitest-dut/dts'
 import { debianDisk, ROOT } from '../disk.ts'
 
@@ -127,6 +135,18 @@ test('one that cannot start leaves the others alone; a round has its own results
   expect(dut.vms).toEqual([])
   expect(readdirSync(dut.dir)).toEqual([])
   expect(await module.doParallelTask()).toEqual([{}])
+})
+
+test('one that is too slow to start is told by name, and nothing of it is left', async ({
+  dut,
+}) => {
+  await using module = new MultipleVM({ duts: [dut] })
+  const slow = { ...small, usercmd: [{ cmd: '-device edu' }], start: [{ wait_seconds: '1' }] }
+  module.addParallelTask('start', { name: 'vm0', virt_params: slow })
+  const [results] = await module.doParallelTask()
+  expect(results?.vm0?.error).toBeInstanceOf(GuestError)
+  expect(results?.vm0?.error?.message).toMatch(/dut0\/vm0: .*did not start in time.*wait_seconds/s)
+  expect(dut.vms).toEqual([])
 })
 
 test('a configuration file, and a migration', async ({ dut }) => {

@@ -24,7 +24,7 @@ name:name=x
 `,
     'a.cfg',
   )
-  expect([...config]).toEqual([
+  expect([...config].map(([name, read]) => [name, read()])).toEqual([
     [
       'vm0',
       {
@@ -40,7 +40,7 @@ name:name=x
 test('a value with commas and semicolons goes between quotes', () => {
   const text =
     '[v]\nusercmd =\n  cmd="-drive a=b,c=d; -x";\ndevice = opt_settings="csum=on,gso=off",opt_queue=2\n'
-  expect(parseVirtConfig(text, 'a').get('v')).toEqual({
+  expect(parseVirtConfig(text, 'a').get('v')?.()).toEqual({
     usercmd: [{ cmd: '-drive a=b,c=d; -x' }],
     device: [{ opt_settings: 'csum=on,gso=off', opt_queue: '2' }],
   })
@@ -56,9 +56,15 @@ describe('an error names file and line:', () => {
     ['[v]\ncpu = number=2,number=3\n', 'a.cfg:2: cpu: number is there twice'],
     ['[v]\nusercmd = cmd="-x\n', 'a.cfg:2: usercmd: a quote is not closed'],
   ])('%j', (text, message) => {
-    expect(() => parseVirtConfig(text, 'a.cfg')).toThrow(UsageError)
-    expect(() => parseVirtConfig(text, 'a.cfg')).toThrow(message)
+    const read = () => [...parseVirtConfig(text, 'a.cfg').values()].map((section) => section())
+    expect(read).toThrow(UsageError)
+    expect(read).toThrow(message)
   })
+})
+
+test('a section of another kind stands in nobody’s way', () => {
+  const text = '[suite]\nupdate_expected = True\nframe_size = [64, 1518]\n[vm0]\ncpu = number=2\n'
+  expect(parseVirtConfig(text, 'a').get('vm0')?.()).toEqual({ cpu: [{ number: '2' }] })
 })
 
 test('a VM’s own keys take the place of whole global ones', async () => {

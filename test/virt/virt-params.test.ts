@@ -54,6 +54,14 @@ describe('each option makes its arguments', () => {
       ...(['disks', { disk: [{ file: '/a' }, { file: '/b', opt_if: 'scsi' }] }] as const),
       ...['file=/a,', 'if=none,id=disk0,file=/b', 'scsi-hd,bus=scsi0.0,drive=disk0'],
     ],
+    ['disk opt_index', { disk: [{ file: '/a', opt_index: '0' }] }, 'file=/a'],
+    [
+      ...([
+        'net, the NIC last',
+        { net: [{ type: 'user' }, { type: 'nic', opt_macaddr: '52:54:00:00:00:09' }] },
+      ] as const),
+      'mac=52:54:00:00:00:09',
+    ],
     ['disk opt_media', { disk: [{ file: '/a', opt_media: 'disk' }] }, 'file=/a'],
     ['pflash', { pflash: [{ file: '/fw' }, { file: '/vars' }] }, '-pflash /fw -pflash /vars'],
     [
@@ -203,6 +211,9 @@ test.each<[VirtParams, string]>([
   [{ net: [{ type: 'nic' }, { type: 'user' }] }, 'virtio one in place of an e1000'],
   [{ login: [{ user: 'root', password: 'x' }] }, 'the default guest asks for none'],
   [{ crypto: [{}] }, 'virtioCrypto({ path })'],
+  [{ net: [{ type: 'user', opt_vlan: '0' }] }, 'opt_vlan is passed over'],
+  [{ qga: [{ enable: 'yes' }] }, 'vm.exec'],
+  [{ monitor: [{ port: '4444' }] }, 'port is passed over'],
 ])('what is done in another way is said: %j', (params, note) => {
   expect(convertVirtParams(params).notes.join('\n')).toContain(note)
 })
@@ -219,7 +230,10 @@ describe('refused, with what to use instead, is', () => {
     [{ device: [{ driver: 'vhost-user', opt_path: '/v', opt_server: 'yes' }] }, 'opt_server', ''],
     [{ net: [{ type: 'bridge' }] }, 'type: "bridge"', 'type=tap,opt_br=br0'],
     [{ net: [{ type: 'tap', opt_script: '/etc/qemu-ifup' }] }, 'opt_script', 'opt_br'],
-    [{ net: [{ type: 'nic', opt_vlan: '0' }, { type: 'user' }] }, 'opt_vlan', 'no vlans any more'],
+    [{ net: [{ type: 'nic' }, { type: 'nic' }, { type: 'user' }] }, 'connected to nothing', ''],
+    [{ net: [{ type: 'toString' }] }, 'type: "toString"', ''],
+    [{ disk: [{ file: '/a', opt_if: 'constructor' }] }, 'opt_if', 'virtio or scsi'],
+    [{ disk: [{ file: '/a', opt_if: 'scsi' }] }, 'what a VM boots', 'virtio'],
     [{ net: [{ type: 'nic' }] }, 'connected to nothing', 'type=user or type=tap'],
     [{ net: [{ type: 'user', opt_hostfwd: '6000:22' }] }, 'opt_hostfwd', 'tcp:HOST:PORT'],
     [{ migration: [{ enable: 'yes', port: '8000' }] }, 'waits for a migration', 'vm.migrate()'],
