@@ -64,6 +64,7 @@ export default defineConfig({
         test: {
           name: 'e2e-restored',
           include: inEachWay,
+          exclude: ['test/e2e/disks.test.ts'], // some of its VMs keep no states
           setupFiles: [at('test/e2e/restored.setup.ts')],
           fileParallelism: false,
           sequence: { groupOrder: 3 },
