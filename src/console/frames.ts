@@ -14,6 +14,7 @@ export const ToGuest = {
   identify: 9,
   clock: 10,
   nics: 11,
+  probe: 12,
 } as const
 
 export const FromGuest = {

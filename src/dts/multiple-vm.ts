@@ -2,6 +2,7 @@ import pLimit from 'p-limit'
 import { asError, UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import { checkInteger, checkKeys } from '../options.ts'
+import { detect } from '../vm/topology.ts'
 import type { Vm } from '../vm/vm.ts'
 import { type Outcome, runTask } from './run-task.ts'
 import { type Action, type Configs, readTask, type Task } from './tasks.ts'
@@ -84,6 +85,7 @@ export class MultipleVM implements AsyncDisposable {
     this.#tasks = []
     try {
       const results = await Promise.all(tasks.map((task) => this.#limit(() => this.#do(task))))
+      await this.#detect(results.filter((_, i) => tasks[i]?.args.autodetect_topo === true))
       this.#results = this.#duts.map((_, i) =>
         Object.fromEntries(
           results.filter(({ dut_id }) => dut_id === i).map((result) => [result.name, result]),
@@ -110,6 +112,19 @@ export class MultipleVM implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
+  }
+
+  /** Once all VMs of the round are there: one probe for all of them. */
+  async #detect(results: TaskResult[]): Promise<void> {
+    const wanted = results.filter(({ status }) => status === 0)
+    const vms = wanted.flatMap(({ vm }) => vm ?? [])
+    const others = this.#duts.flatMap((dut) => dut.vms).filter((vm) => !vms.includes(vm))
+    try {
+      const ports = await detect(vms, others)
+      for (const [i, result] of wanted.entries()) result.ports = ports[i] ?? []
+    } catch (error) {
+      for (const result of wanted) Object.assign(result, { status: FAILED, error: asError(error) })
+    }
   }
 
   async #do(task: Task): Promise<TaskResult> {

@@ -52,7 +52,6 @@ async function start({ name: vmName, args }: Task, dut: Dut, outcome: Outcome): 
   outcome.attached = running !== undefined
   const vm = running ?? (await startInTime(dut, { ...spec, name: vmName }, startTimeoutMs))
   name(outcome, vm)
-  if (args.autodetect_topo === true) outcome.ports = await vm.ports()
 }
 
 /** @throws GuestError where it takes longer than that; nothing is left of it then */

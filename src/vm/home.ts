@@ -9,6 +9,8 @@ import type { Need } from '../lease/needs.ts'
 export interface VmHome {
   readonly name: string
   readonly host: Host
+  /** The VMs that run on it for the suite. */
+  readonly vms: readonly object[]
   /** One shell command on the DUT itself. */
   exec(command: string, options?: ExecOptions): Promise<ExecResult>
   /** An interactive program on the DUT itself. */

@@ -1,4 +1,5 @@
 import type { Shell } from '../console/shell.ts'
+import { UsageError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import type { EngineOptions } from './engine.ts'
 import type { VmHome, VmSite } from './home.ts'
@@ -28,4 +29,18 @@ export interface VmParts {
   lease: GrantedLease
   /** How many times it was begun to move it. */
   generation: number
+}
+
+const parts = new WeakMap<object, VmParts>()
+
+/** Has {@link partsOf} know them. */
+export function keepParts(vm: object, its: VmParts): void {
+  parts.set(vm, its)
+}
+
+/** What a VM consists of, for what concerns several VMs at once. @throws UsageError for no VM */
+export function partsOf(vm: object): VmParts {
+  const found = parts.get(vm)
+  if (found !== undefined) return found
+  throw new UsageError(`${JSON.stringify(vm)} is no VM`, { hint: 'dut.vms has those that run' })
 }

@@ -1,9 +1,9 @@
+import { type ExecOptions, exec } from '../console/exec.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import { deviceId, pciAddresses } from '../qemu/plug.ts'
-import type { Qmp } from '../qemu/qmp.ts'
-import type { GuestAccess } from './guest-access.ts'
+import type { VmParts } from './parts.ts'
 
-/** The other end of a network port, as it was configured. */
+/** The other end of a network port: as it was configured, or else as it was detected. */
 export type Peer =
   | { kind: 'link'; name: string }
   | { kind: 'vhost-user'; path: string }
@@ -11,6 +11,20 @@ export type Peer =
   | { kind: 'user-net' }
   /** A device of the DUT, which leads wherever its cable does. */
   | { kind: 'vfio'; address: string }
+  /** Detected, where nothing was configured that says it: ports of VMs. */
+  | { kind: 'ports'; ports: ConnectedPort[] }
+
+/** A port of a VM that another one reaches, or is reached by. */
+export interface ConnectedPort {
+  dut: string
+  vm: string
+  pci: string
+  netdev: string
+  id?: string
+  mac?: string
+  /** `'out'`: what the other sends comes to this one, and nothing comes back; `'in'`: the reverse. */
+  direction: 'both' | 'out' | 'in'
+}
 
 /** An Ethernet device as the guest sees it. */
 export interface GuestNic {
@@ -30,6 +44,13 @@ export interface Port extends Omit<GuestNic, 'vendor'> {
   /** What `vm.unplug` takes; undefined for a NIC that `raw` made. */
   id?: string
   peer?: Peer
+  /**
+   * What was detected: every port of a VM that it is connected to, whatever is in between; itself, where
+   * what it sends comes back. Empty where it is not connected; undefined where nobody looked.
+   */
+  connected?: ConnectedPort[]
+  /** Why it was not looked at, where others were. */
+  notProbed?: string
 }
 
 /** Only what bash can do by itself: under emulation every program that is started costs 10 ms. */
@@ -44,8 +65,12 @@ for nic in /sys/bus/pci/devices/*; do
   echo \${nic##*/} $vendor $driver $netdev $mac
 done`
 
+interface Guest {
+  exec(script: string, options: { check: boolean }): Promise<{ stdout: string }>
+}
+
 /** The guest's Ethernet devices, ordered by their PCI address. */
-export async function guestNics(guest: Pick<GuestAccess, 'exec'>): Promise<GuestNic[]> {
+export async function guestNics(guest: Guest): Promise<GuestNic[]> {
   const { stdout } = await guest.exec(LIST, { check: true })
   const lines = stdout.split('\n').filter((line) => line !== '')
   return lines.map((line) => {
@@ -55,14 +80,15 @@ export async function guestNics(guest: Pick<GuestAccess, 'exec'>): Promise<Guest
   })
 }
 
-/** See `Vm.ports`. @param placed the VM's devices by their numbers */
-export async function portsOf(
-  guest: Pick<GuestAccess, 'exec'>,
-  { qmp, placed }: { qmp: Qmp; placed: ReadonlyMap<number, PlacedDevice> },
-): Promise<Port[]> {
-  const [nics, addresses] = await Promise.all([guestNics(guest), pciAddresses(qmp)])
+/** The ports of a VM as they were configured. */
+export async function portsOf({ machine, plugs }: VmParts): Promise<Port[]> {
+  const guest = { exec: (script: string, options: ExecOptions) => exec(machine, script, options) }
+  const [nics, addresses] = await Promise.all([guestNics(guest), pciAddresses(machine.qmp)])
   const byAddress = new Map(
-    [...placed].map(([number, device]) => [addresses.get(deviceId(number)), { number, device }]),
+    [...plugs.placed].map(([number, device]) => [
+      addresses.get(deviceId(number)),
+      { number, device },
+    ]),
   )
   return nics.map(({ vendor: _, ...nic }) => {
     const known = byAddress.get(nic.pci)

@@ -9,14 +9,15 @@ import type { VmHome } from './home.ts'
 import type { Machine } from './machine.ts'
 import type { MigrateOptions, Migration } from './migrate-options.ts'
 import { Moves } from './moves.ts'
-import type { VmParts } from './parts.ts'
+import { keepParts, type VmParts } from './parts.ts'
 import type { PlugOptions } from './plug.ts'
 import type { PluggedDevice } from './plugged.ts'
-import { type Port, portsOf } from './ports.ts'
+import type { Port } from './ports.ts'
 import { end, powerOff } from './power.ts'
 import type { RestartOptions } from './restart.ts'
 import type { Snapshot, Snapshots } from './snapshot.ts'
 import type { ResolvedSpec } from './spec.ts'
+import { type PortsOptions, portsOrDetect } from './topology.ts'
 
 export type VmState = 'running' | 'paused' | 'stopped'
 
@@ -39,6 +40,7 @@ export class Vm extends GuestAccess implements AsyncDisposable {
     const { home, spec, machine, shell, bootMs, startedBy } = parts
     super(machine, shell)
     this.#parts = parts
+    keepParts(this, parts)
     this.name = spec.name
     this.dut = home
     this.spec = spec
@@ -88,14 +90,12 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   }
 
   /**
-   * The guest's network ports by their PCI address, and what each is wired to; `peer` is undefined where
-   * that cannot be known, as with a NIC that `raw` made.
+   * The guest's network ports by their PCI address, and what each is wired to as it was configured.
+   *
+   * @param options.detect looks on the wire, too, as {@link detectTopology} does with all VMs of the DUT
    */
-  ports(): Promise<Port[]> {
-    return atCallSite(this.ports, () => {
-      const { qmp } = this.#machine
-      return portsOf(this, { qmp, placed: this.#parts.plugs.placed })
-    })
+  ports(options: PortsOptions = {}): Promise<Port[]> {
+    return atCallSite(this.ports, () => portsOrDetect(this, options))
   }
 
   /**
