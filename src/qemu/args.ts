@@ -8,10 +8,9 @@ import {
   kernelArgs,
   rootArgs,
   serialArgs,
-  socketArgs,
   virtioSerialArgs,
 } from './guest-args.ts'
-import { deviceOption, optionValue } from './option-value.ts'
+import { deviceOption, optionValue, socketArgs } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
 /** Everything that shapes one QEMU's argument list. Paths are the DUT's. */
@@ -221,10 +220,9 @@ function backendArgs(
       return ['-netdev', `user,id=${id}${forwards.join('')}`]
     }
     case 'vhost-user': {
-      const { path, server = false, queues = 1 } = device
-      const mode = server ? ',server=on,wait=off' : ''
+      const { path, server, queues = 1 } = device
       return [
-        ...['-chardev', `socket,id=vhost${index},path=${optionValue(path)}${mode}`],
+        ...socketArgs(`vhost${index}`, path, { server }),
         ...['-netdev', `vhost-user,id=${id},chardev=vhost${index},queues=${queues}`],
       ]
     }

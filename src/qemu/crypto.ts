@@ -1,19 +1,18 @@
 import type { Device } from './devices.ts'
-import { deviceOption, optionValue } from './option-value.ts'
+import { deviceOption, socketArgs } from './option-value.ts'
 
 /** QEMU's arguments for a crypto device. @param index its number on the VM */
 export function cryptoArgs(
-  { path, server = false, queues = 1, properties }: Extract<Device, { kind: 'virtio-crypto' }>,
+  { path, server, queues = 1, properties }: Extract<Device, { kind: 'virtio-crypto' }>,
   index: number,
   { accel }: { accel: 'kvm' | 'tcg' },
 ): string[] {
   const id = `crypto${index}`
-  const mode = server ? ',server=on,wait=off' : ''
   const backend =
     path === undefined
       ? ['-object', `cryptodev-backend-builtin,id=${id}`]
       : [
-          ...['-chardev', `socket,id=vhost${index},path=${optionValue(path)}${mode}`],
+          ...socketArgs(`vhost${index}`, path, { server }),
           ...['-object', `cryptodev-vhost-user,id=${id},chardev=vhost${index},queues=${queues}`],
         ]
   const made = {

@@ -1,5 +1,5 @@
 import { type Disk, driveArgs } from './disks.ts'
-import { optionValue } from './option-value.ts'
+import { optionValue, socketArgs } from './option-value.ts'
 
 /** The built-in guest: its terminal is a virtio console, and its kernel has a serial line of its own. */
 export interface BuiltInBoot {
@@ -71,8 +71,4 @@ function rawArgs(id: string, file: string, serial: string): string[] {
     ...['-drive', `if=none,id=${id},format=raw,readonly=on,file=${optionValue(file)}`],
     ...['-device', `virtio-blk-pci,drive=${id},serial=${serial}`],
   ]
-}
-
-export function socketArgs(id: string, path: string): string[] {
-  return ['-chardev', `socket,id=${id},path=${optionValue(path)}`]
 }

@@ -15,3 +15,9 @@ function propertyValue(value: Property): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off'
   return optionValue(String(value))
 }
+
+/** A unix socket that QEMU connects to; with `server`, one that it makes, and does not wait at. */
+export function socketArgs(id: string, path: string, { server = false } = {}): string[] {
+  const mode = server ? ',server=on,wait=off' : ''
+  return ['-chardev', `socket,id=${id},path=${optionValue(path)}${mode}`]
+}

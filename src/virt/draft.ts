@@ -4,6 +4,12 @@ import type { DiskSpec } from '../vm/disks.ts'
 import type { GuestSpec } from '../vm/foreign.ts'
 import type { CpuSpec, MemorySpec, VmSpec } from '../vm/spec.ts'
 
+/** What a NIC is to be like, whatever it is connected to. */
+export interface NicDraft {
+  mac?: string
+  properties?: Record<string, string | number>
+}
+
 /** What the keys of DTS have said of a VM so far. */
 export interface Draft {
   spec: Omit<VmSpec, 'cpus' | 'memory' | 'guest' | 'login'> & {
@@ -16,9 +22,9 @@ export interface Draft {
   guest: GuestSpec
   login: Partial<Login>
   /** A NIC that was described, and whose connection comes with the next element. */
-  nic?: { mac?: string; properties?: Record<string, string | number> }
-  /** What no NIC was described for yet. */
-  unpaired?: Device
+  nic?: NicDraft
+  /** Makes the device anew that no NIC was described for yet. */
+  unpaired?: (nic: NicDraft) => void
   /** Milliseconds that its start may take. */
   startTimeoutMs?: number
   /** What is done in another way than in DTS, a sentence each. */

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts'
+import { socketArgs } from '../qemu/option-value.ts'
 import type { Draft } from './draft.ts'
 import { shellWords } from './shell-words.ts'
 import type { Options } from './values.ts'
@@ -113,8 +114,8 @@ export const MACHINE_KEYS: Record<string, Key> = {
       const path = options.get('path')
       if (path === undefined) notes.push('monitor: vm.qmp and vm.events speak to QEMU')
       else {
-        const chardev = `socket,id=monitor,path=${path.replaceAll(',', ',,')},server=on,wait=off`
-        spec.extraArgs.push('-chardev', chardev, '-mon', 'chardev=monitor,mode=readline')
+        const chardev = socketArgs('monitor', path, { server: true })
+        spec.extraArgs.push(...chardev, '-mon', 'chardev=monitor,mode=readline')
       }
     },
   },

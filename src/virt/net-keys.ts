@@ -1,6 +1,7 @@
 import { UsageError } from '../errors.ts'
 import { type Device, raw, tap, userNet, vfio, vhostUser, virtioCrypto } from '../qemu/devices.ts'
-import type { Draft } from './draft.ts'
+import { deviceOption } from '../qemu/option-value.ts'
+import type { Draft, NicDraft } from './draft.ts'
 import type { Key } from './machine-keys.ts'
 import { type Options, readProperties } from './values.ts'
 
@@ -83,18 +84,22 @@ function readNic(options: Options, draft: Draft): void {
     })
   }
   // Its connection may have come before it.
-  if (draft.unpaired) Object.assign(draft.unpaired, nic)
+  if (draft.unpaired) draft.unpaired(nic)
   else draft.nic = nic
   draft.unpaired = undefined
 }
 
 /** Adds what a NIC is connected to, with the NIC that waits for it, or for one that may come. */
-function connect(draft: Draft, make: (nic: NonNullable<Draft['nic']>) => Device): void {
+function connect(draft: Draft, make: (nic: NicDraft) => Device): void {
   const { nic } = draft
-  const device = make(nic ?? {})
-  draft.spec.devices.push(device)
+  const { devices } = draft.spec
+  const place = devices.length
+  const put = (nic: NicDraft) => {
+    devices[place] = make(nic)
+  }
+  put(nic ?? {})
   draft.nic = undefined
-  draft.unpaired = nic ? undefined : device
+  draft.unpaired = nic ? undefined : put
 }
 
 function readUser(options: Options, draft: Draft): void {
@@ -156,15 +161,16 @@ function readDevice(options: Options, { spec }: Draft): void {
     }
     case 'virtio-net-pci': {
       only('opt_netdev', 'opt_id', 'opt_mac', 'opt_bus', 'opt_addr', 'opt_legacy', 'opt_settings')
-      const { mac, properties = {} } = nicOf(options)
-      const parts = Object.entries({
+      const { mac, properties } = nicOf(options)
+      const places = {
         ...{ netdev: options.get('opt_netdev'), id: options.get('opt_id'), mac },
-        ...{ bus: options.get('opt_bus'), addr: options.get('opt_addr'), ...properties },
-      }).flatMap(([key, value]) => {
-        if (value === undefined) return []
-        return [`${key}=${value === true ? 'on' : value === false ? 'off' : value}`]
-      })
-      spec.devices.push(raw('-device', ['virtio-net-pci', ...parts].join(',')))
+        ...{ bus: options.get('opt_bus'), addr: options.get('opt_addr') },
+      }
+      const given = Object.entries(places).flatMap(([key, value]) =>
+        value === undefined ? [] : [[key, value] as const],
+      )
+      const all = { ...Object.fromEntries(given), ...properties }
+      spec.devices.push(raw('-device', deviceOption('virtio-net-pci', all)))
       return
     }
     case 'vfio-pci': {
