@@ -78,7 +78,10 @@ export async function boot(
 }
 
 /** The error; or what QEMU died of, for then it is only what came of that. */
-export async function orDeath(error: unknown, { qmp, life }: Machine): Promise<unknown> {
+export async function orDeath(
+  error: unknown,
+  { qmp, life }: Pick<Machine, 'qmp' | 'life'>,
+): Promise<unknown> {
   try {
     await qmp.execute('query-status')
     return error

@@ -17,9 +17,9 @@ export function kernelLines(console: Console, exited: Promise<unknown>): PassThr
         lines.write(text)
         return
       }
-      const [rest = '', ...whole] = (unfinished + text).split('\n').reverse()
-      unfinished = rest
-      for (const line of whole.reverse()) {
+      const whole = (unfinished + text).split('\n')
+      unfinished = whole.pop() ?? ''
+      for (const line of whole) {
         const at = line.search(/\[ *\d+\.\d{6}\]/)
         if (at !== -1) lines.write(`${line.slice(at)}\n`)
       }

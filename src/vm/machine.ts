@@ -57,10 +57,6 @@ export class Machine {
     return this.#engine.devices
   }
 
-  get isClone(): boolean {
-    return this.#engine.isClone
-  }
-
   get startedAt(): number {
     return this.#engine.startedAt
   }

@@ -3,6 +3,7 @@ import { receive, send, standStill, switchOver, takeBack } from '../qemu/migrati
 import type { MigrationInfo } from '../qemu/qmp-types.ts'
 import { stopSignal } from '../scope.ts'
 import { anySignal, waitFor } from '../wait.ts'
+import { orDeath } from './boot.ts'
 import { allRead } from './engine.ts'
 import type { MigrateWish, Migration } from './migrate-options.ts'
 import type { VmParts } from './parts.ts'
@@ -11,8 +12,6 @@ import { startTarget, type Target } from './target.ts'
 
 /** How long a QEMU whose guest has left may take to end by itself. */
 const QUIT_PATIENCE_MS = 2000
-/** How long it may take until it is known what a QEMU died of that is gone. */
-const LAST_WORDS_MS = 1000
 /** How long what the guest has said may take to us. */
 const ANSWER_MS = 100
 const CLOCK_MS = 5000
@@ -89,7 +88,7 @@ async function attempt(
     })
     if (sent) return await settleOver(parts, target, sent)
   } catch (error) {
-    const cause = await orLastWords(error, target)
+    const cause = await orDeath(error, target.engine)
     stop.abort(cause)
     await moving.catch(() => {})
     await backOut(parts, target)
@@ -104,19 +103,6 @@ async function attempt(
 async function backOut({ machine }: VmParts, target: Target): Promise<void> {
   await takeBack(machine.qmp).catch(() => {}) // it has died, which is told elsewhere
   await target.drop()
-}
-
-/** What the other QEMU died of, if that is why it failed. */
-async function orLastWords(error: unknown, { engine }: Target): Promise<unknown> {
-  const { ended } = engine.life
-  const patience = { timeoutMs: LAST_WORDS_MS, signal: ended }
-  const answers = engine.qmp.execute('query-status').then(
-    () => true,
-    () => false,
-  )
-  if (!ended.aborted && (await answers)) return error
-  await waitFor(new Promise(() => {}), patience).catch(() => {})
-  return ended.aborted ? ended.reason : error
 }
 
 interface MoveOptions extends AttemptOptions {

@@ -58,12 +58,12 @@ export class Plugs {
 
   /** See `Vm.plug`. */
   plug(device: Device, options: PlugOptions = {}): Promise<PluggedDevice> {
-    return this.#inTurn(() => this.#plug(device, options))
+    return this.inTurn(() => this.#plug(device, options))
   }
 
   /** See `Vm.unplug`. */
   unplug(device: string | { id: string }, options: PlugOptions = {}): Promise<void> {
-    return this.#inTurn(() => this.#unplug(device, options))
+    return this.inTurn(() => this.#unplug(device, options))
   }
 
   /** The devices that it has now, by their numbers. */
@@ -73,14 +73,16 @@ export class Plugs {
     )
   }
 
+  /** Does something that must not be while devices come or go. */
+  inTurn<T>(fn: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(fn)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+
   /** The machine is in that QEMU now, with the same devices. */
   async settle(pid: number): Promise<void> {
     await Promise.all([...this.#entries.values()].map(({ lease }) => lease?.settle(pid)))
-  }
-
-  /** Does something that must not be while devices come or go. */
-  inTurn<T>(fn: () => Promise<T>): Promise<T> {
-    return this.#inTurn(fn)
   }
 
   /** The machine is another one, with devices of its own; gives back what those before had. */
@@ -161,12 +163,6 @@ export class Plugs {
       })
     }
     await this.#remove(number, timeoutMs)
-  }
-
-  #inTurn<T>(fn: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(fn)
-    this.#last = turn.catch(() => {})
-    return turn
   }
 
   async #place(device: Device, number: number, entry: Entry): Promise<PlacedDevice> {

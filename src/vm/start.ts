@@ -12,6 +12,7 @@ import { Plugs } from './plug.ts'
 import { Snapshots } from './snapshot.ts'
 import { loginOf, type ResolvedSpec } from './spec.ts'
 import { obtainTemplate, whyNoTemplate } from './template.ts'
+import type { Template } from './template-files.ts'
 import { Vm } from './vm.ts'
 
 export interface StartOptions {
@@ -99,24 +100,22 @@ async function tryToClone(
     note(reason)
     return undefined
   }
-  const obtaining = obtainTemplate(site, spec, options)
+  let template: Template | undefined
   try {
-    return await clone(site, spec, { ...options, template: await obtaining })
+    template = await obtainTemplate(site, spec, options)
+    return await clone(site, spec, { ...options, template })
   } catch (error) {
     options.signal?.throwIfAborted()
     if (boot === 'template') throw error
-    // A password that was refused is not typed again, which may lock the account.
-    if (isRefused(spec, await obtaining.catch((cause) => cause))) throw error
+    // A guest of the user's own that did not boot for its template does not for a VM, and a password that
+    // was refused is not typed again, which may lock the account.
+    const isRefused = template === undefined && error instanceof GuestError
+    if (isRefused && spec.guest !== 'default') throw error
     note(error instanceof DutError ? error.shortMessage : firstLine(error))
     await site.home.host.remove(options.dir)
     await site.home.host.makeDir(options.dir, 0o700)
     return undefined
   }
-}
-
-/** Whether a guest of the user's own could not be booted for its template: it cannot for a VM. */
-function isRefused({ guest }: ResolvedSpec, obtained: unknown): boolean {
-  return guest !== 'default' && obtained instanceof GuestError
 }
 
 /** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */

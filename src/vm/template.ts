@@ -14,7 +14,7 @@ import { bootOf } from './boot-of.ts'
 import { discard } from './engine.ts'
 import type { TemplateStore, VmSite } from './home.ts'
 import { saveState } from './migrate.ts'
-import { unconnectedDevices } from './place.ts'
+import { isNic, unconnectedDevices } from './place.ts'
 import { becomeQuiet } from './quiet.ts'
 import { loginOf, type ResolvedSpec } from './spec.ts'
 import { readTemplate, sealTemplate, type Template, type TemplateLabel } from './template-files.ts'
@@ -39,7 +39,7 @@ export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
     return 'a disk that is written to cannot be saved'
   }
   if (disks.some(({ bus }) => bus === 'nvme')) return 'a disk at an nvme bus cannot be saved'
-  const fixed = devices.find(({ kind }) => ['raw', 'vfio', 'virtio-crypto'].includes(kind))
+  const fixed = devices.find((device) => !isNic(device))
   if (fixed) return `a ${fixed.kind} device cannot be saved`
   const wide = devices.some((device) => device.kind === 'vhost-user' && (device.queues ?? 1) > 1)
   return wide ? 'a NIC with several queues cannot be saved' : undefined
@@ -104,7 +104,7 @@ async function templateKey(
   const path = (await host.findProgram(spec.qemu)) ?? spec.qemu
   const [binary, images, cpuinfo] = await Promise.all([
     host.fileFacts(path),
-    Promise.all([...imagesOf(spec)].map((file) => host.fileFacts(file))),
+    Promise.all(imagesOf(spec).map((file) => host.fileFacts(file))),
     accel === 'kvm' ? host.readFile('/proc/cpuinfo') : undefined,
   ])
   // KVM gives the guest the host's own CPU.
