@@ -15,10 +15,7 @@ export interface Login {
 }
 
 /** What to do next: type something, put our shell in place, or give up. */
-export type Answer =
-  | { type: string; password?: true }
-  | { takeOver: true; type: string }
-  | { refused: string }
+export type Answer = { type: string; password?: true } | { takeOver: true } | { refused: string }
 
 // The kernel may print behind a prompt before anybody answers; "Last login: Thu…" is no prompt.
 const BEHIND = '[ \\t]*(?=$|\\n|\\[ *\\d+\\.\\d+\\])'
@@ -93,15 +90,12 @@ export class LoginDialogue {
     const other = OTHER.exec(text)
     if (other) return { refused: `it asks for something else (${JSON.stringify(other[0])})` }
     const asksUser = matches(loginPrompt, text)
-    if (this.#passwordTyped) {
-      const refused = REFUSED.exec(text)
-      if (refused) return { refused: JSON.stringify(refused[0]) }
-      if (asksUser) return { refused: 'it asks for the user again' }
-      return undefined
+    const refused = REFUSED.exec(text)
+    if (refused && (this.#passwordTyped || this.#state === 'user typed')) {
+      return { refused: JSON.stringify(refused[0]) }
     }
-    if (this.#state === 'user typed') {
-      const refused = REFUSED.exec(text)
-      if (refused) return { refused: JSON.stringify(refused[0]) }
+    if (this.#passwordTyped) {
+      return asksUser ? { refused: 'it asks for the user again' } : undefined
     }
     if (this.#state === 'user typed' && matches(passwordPrompt, text)) {
       this.#passwordTyped = true
@@ -122,7 +116,7 @@ export class LoginDialogue {
     if (this.#state === 'done') return undefined
     if (this.looksReady || this.#state === 'password typed') {
       this.#go('taking over')
-      return { takeOver: true, type: '' }
+      return { takeOver: true }
     }
     if (this.#state === 'taking over') {
       if (++this.#tries > MOST_TRIES) {
@@ -131,7 +125,7 @@ export class LoginDialogue {
         this.#go('waiting')
         return { type: ENTER }
       }
-      return { takeOver: true, type: '' }
+      return { takeOver: true }
     }
     // It may have asked before anybody listened: it asks again.
     this.#text = ''

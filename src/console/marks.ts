@@ -26,9 +26,7 @@ const BANNER = 'dut-shell '
 export function setupLine(secret: string): string {
   const name = `${secret.slice(0, 2)}''${secret.slice(2)}`
   const mark = (body: string) => `$'\\036'${name}${body}$'\\036'`
-  return (
-    `unset PROMPT_COMMAND PS0; __dut=0; PS2=${mark('M')} ` + `PS1=${mark(`'$((++__dut)):$?'`)}\n`
-  )
+  return `unset PROMPT_COMMAND PS0; __dut=0; PS2=${mark('M')} PS1=${mark(`'$((++__dut)):$?'`)}\n`
 }
 
 /** A secret for one console: short, because a virtio console sends 16 bytes at a time. */

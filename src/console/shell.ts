@@ -83,7 +83,7 @@ export class Shell {
 
   /** What is known of the shell now; for {@link back}. */
   save(): ShellState {
-    const { count: prompts } = this.console.marks
+    const prompts = this.console.marks.count
     return { account: this.#account.save(), prompts, heldBy: this.#heldBy }
   }
 
@@ -120,9 +120,10 @@ export class Shell {
     const steps = makeSteps(commands, expects, timeouts)
     const stop = stopSignal(this.console.life.signal, this.#era.signal, signal)
     return this.#turn.runExclusive(async () => {
-      const of = steps.length === 1 ? '' : ` of ${steps.length}, `
-      const title = (i: number) => of && `step ${i + 1}${of}`
-      const result = await runSteps(steps, (step, i) => this.#run(step, title(i), stop))
+      const result = await runSteps(steps, (step, i) => {
+        const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
+        return this.#run(step, title, stop)
+      })
       this.console.skip()
       return result
     })

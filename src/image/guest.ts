@@ -153,10 +153,8 @@ async function readGuest(host: Host, dir: string): Promise<Guest | undefined> {
   const { key, rootFormat, release }: Built & { key: string } = JSON.parse(
     Buffer.from(content).toString(),
   )
-  const [kernel, initrd, root, agent] = ['kernel', 'initrd', 'root', 'agent'].map(
-    (name) => `${dir}/${name}`,
-  ) as [string, string, string, string]
-  const paths = { kernel, initrd, root, agent }
+  const built = { kernel: `${dir}/kernel`, initrd: `${dir}/initrd` }
+  const paths = { ...built, root: `${dir}/root`, agent: `${dir}/agent` }
   return { dir, ...paths, rootFormat, release, key, append: GUEST_APPEND }
 }
 
