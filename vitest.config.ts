@@ -27,10 +27,17 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 30_000 } }, // Vitest's own second is a limit on a busy machine's speed
+    maxConcurrency: 2, // as many as the smallest machine has cores
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/e2e/**'] },
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/e2e/**'],
+          maxWorkers: 2, // Vitest leaves a core for itself, and they mostly wait
+        },
       },
       {
         extends: true,

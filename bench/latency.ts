@@ -2,7 +2,7 @@ import type { Vm } from '../src/vm/vm.ts'
 import { inTurn, median, type Row, timeRow } from './measure.ts'
 import type { RawVm } from './raw.ts'
 
-const ROUNDS = 200
+const ROUNDS = 500
 
 /** One command's time, against a bare loop in a waiting bash that does the same work. */
 export async function latency(vm: Vm, raw: RawVm): Promise<Row[]> {

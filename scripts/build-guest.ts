@@ -1,5 +1,7 @@
-// Builds the default guest where this machine does not have it yet, so that no test waits for it.
+// Builds the default guest where this machine does not have it yet, so that no test waits for it; with
+// names of processors, those for them as well.
 import { localHost } from '../src/host/local.ts'
+import type { ArchName } from '../src/image/arch.ts'
 import { ensureGuest } from '../src/image/guest.ts'
 
 // One line for each kind of work, not for each of its packages.
@@ -10,7 +12,10 @@ const onProgress = (line: string) => {
   last = kind
 }
 
-await ensureGuest({ host: localHost(), onProgress }).catch((error) => {
-  console.error(`setup: ${error.message}`)
-  process.exitCode = 1
-})
+for (const name of new Set(['amd64', ...process.argv.slice(2)])) {
+  const architecture = name as ArchName
+  await ensureGuest({ host: localHost(), architecture, onProgress }).catch((error) => {
+    console.error(`setup: ${error.message}`)
+    process.exitCode = 1
+  })
+}

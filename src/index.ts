@@ -30,12 +30,21 @@ export type {
   VirtioCryptoOptions,
 } from './qemu/devices.ts'
 export { link, raw, tap, userNet, vfio, vhostUser, virtioCrypto } from './qemu/devices.ts'
+export { GuestAgentError } from './qemu/guest-agent-error.ts'
 export { QmpError } from './qemu/qmp-error.ts'
 export type { DutTestOptions } from './runner/dut-test.ts'
 export { dutTest } from './runner/dut-test.ts'
 export type { Duration, Size } from './units.ts'
 export type { DiskSpec } from './vm/disks.ts'
 export type { GuestSpec } from './vm/foreign.ts'
+export type {
+  GuestAgent,
+  GuestAgentInfo,
+  GuestAgentOptions,
+  GuestInterface,
+} from './vm/guest-agent.ts'
+export type { GuestAgentCommand, GuestAgentExecOptions } from './vm/guest-agent-exec.ts'
+export type { GuestAgentShutdownOptions } from './vm/guest-agent-shutdown.ts'
 export type { MigrateOptions, Migration, MigrationProgress } from './vm/migrate-options.ts'
 export type { PlugOptions } from './vm/plug.ts'
 export type { PluggedDevice } from './vm/plugged.ts'

@@ -9,7 +9,17 @@ const COMMON = {
   ...{ 'disable-modern': false, mrg_rxbuf: true, csum: true, guest_csum: true },
   ...{ host_tso4: true, guest_tso4: true, guest_ecn: true },
 }
-const RINGS = { split: {}, packed: { packed: true } }
+const RINGS = { split: { packed: false }, packed: { packed: true } }
+/** Bits of virtio's features: these are in both, and RING_PACKED as it is asked for. */
+const FEATURES = {
+  CSUM: 0,
+  GUEST_CSUM: 1,
+  GUEST_TSO4: 7,
+  GUEST_ECN: 9,
+  HOST_TSO4: 11,
+  MRG_RXBUF: 15,
+}
+const RING_PACKED = 34
 
 test.for(Object.entries(RINGS))(
   '%s rings: TCP with TSO, and capabilities',
@@ -33,6 +43,9 @@ test.for(Object.entries(RINGS))(
       for (const feature of ['tx-tcp-segmentation', 'tx-tcp6-segmentation']) {
         expect(features).toContain(`${feature}: on`)
       }
+      const { stdout: bits } = await vm.exec('cat /sys/class/net/eth0/device/features')
+      for (const [name, bit] of Object.entries(FEATURES)) expect(bits[bit], name).toBe('1')
+      expect(bits[RING_PACKED]).toBe(ring.packed ? '1' : '0')
       const [own, other] = [i + 1, 2 - i]
       await vm.exec(
         `ip addr add 1.1.1.${own}/24 dev eth0 && ip link set eth0 up &&

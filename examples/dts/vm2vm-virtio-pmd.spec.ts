@@ -6,13 +6,15 @@ import { bindDriver, testpmd, vhostSwitch } from 'vitest-dut/dpdk'
 const test = dutTest({ vms: 0 })
 
 const COMMON = { mrg_rxbuf: false, csum: true, guest_csum: true, host_tso4: true, guest_tso4: true }
-const RINGS = {
-  'virtio 0.95': { 'disable-modern': true, 'disable-legacy': false },
-  'virtio 1.0': { 'disable-modern': false, 'disable-legacy': true },
-  'packed rings': { 'disable-modern': false, packed: true },
-}
+/** Bits of virtio's features, of which guest and device agree on those that a ring has. */
+const [MRG_RXBUF, VERSION_1, RING_PACKED] = [15, 32, 34]
+const RINGS: [string, Record<string, boolean>, number[]][] = [
+  ['virtio 0.95', { 'disable-modern': true, 'disable-legacy': false }, []],
+  ['virtio 1.0', { 'disable-modern': false, 'disable-legacy': true }, [VERSION_1]],
+  ['packed rings', { 'disable-modern': false, packed: true }, [VERSION_1, RING_PACKED]],
+]
 
-test.for(Object.entries(RINGS))('%s, normal path', async ([, ring], { dut, annotate }) => {
+test.for(RINGS)('%s, normal path', async ([, ring, features], { dut, annotate }) => {
   const sw = await vhostSwitch(dut, { ports: 2, mode: 'mac' })
   const vms = await dut.startAll(
     [0, 1].map((i) => ({
@@ -22,6 +24,9 @@ test.for(Object.entries(RINGS))('%s, normal path', async ([, ring], { dut, annot
   )
   const pmds = await Promise.all(
     vms.map(async (vm) => {
+      const { stdout: bits } = await vm.exec('cat /sys/class/net/eth0/device/features')
+      const agreed = [MRG_RXBUF, VERSION_1, RING_PACKED].filter((bit) => bits[bit] === '1')
+      expect(agreed).toEqual(features)
       await bindDriver(vm, 0, 'uio_pci_generic')
       return testpmd(vm, { args: ['--tx-offloads=0x00', '--enable-hw-vlan-strip'] })
     }),

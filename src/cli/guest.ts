@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
-import { InfrastructureError } from '../errors.ts'
+import { InfrastructureError, UsageError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
+import { ARCHS, type ArchName } from '../image/arch.ts'
 import { type ListedGuest, listGuests, pruneGuests } from '../image/cached.ts'
 import { ensureGuest, findGuest } from '../image/guest.ts'
 import { openHost } from './host.ts'
@@ -17,6 +18,7 @@ export function addGuest(program: Command): void {
     .command('build')
     .description('build the current guest where it is not built yet, and print its folder')
     .addHelpText('after', `${STATUSES}\n\nExample:\n  npx vitest-dut guest build`)
+    .option(...ARCH)
     .action(build)
   guest
     .command('path')
@@ -28,6 +30,7 @@ export function addGuest(program: Command): void {
 Example:
   ls -l "$(npx vitest-dut guest path)"`,
     )
+    .option(...ARCH)
     .action(path)
   guest
     .command('list')
@@ -44,12 +47,15 @@ Example:
     .action(prune)
 }
 
-async function build(): Promise<void> {
+async function build({ arch }: { arch: string }): Promise<void> {
+  const architecture = checkArch(arch)
   const host = await openHost()
   const status = new StatusLine()
   const onProgress = (line: string) => status.show(line)
   try {
-    const guest = await untilSignal((signal) => ensureGuest({ host, onProgress, signal }))
+    const guest = await untilSignal((signal) =>
+      ensureGuest({ host, architecture, onProgress, signal }),
+    )
     status.clear()
     if (guest !== undefined) print(guest.dir)
   } finally {
@@ -57,11 +63,21 @@ async function build(): Promise<void> {
   }
 }
 
-async function path(): Promise<void> {
-  const guest = await findGuest(await openHost())
+async function path({ arch }: { arch: string }): Promise<void> {
+  const architecture = checkArch(arch)
+  const guest = await findGuest(await openHost(), undefined, architecture)
   if (guest !== undefined) return print(guest.dir)
   throw new InfrastructureError(`the current guest is not in ${defaultCacheDir()}`, {
-    hint: 'build it: npx vitest-dut guest build',
+    hint: `build it: npx vitest-dut guest build${arch === 'amd64' ? '' : ` --arch ${arch}`}`,
+  })
+}
+
+const ARCH = ['--arch <name>', 'the processor that it is for: amd64, arm64', 'amd64'] as const
+
+function checkArch(name: string): ArchName {
+  if (Object.hasOwn(ARCHS, name)) return name as ArchName
+  throw new UsageError(`--arch ${name}: there is no built-in guest for that`, {
+    hint: Object.keys(ARCHS).join(' or '),
   })
 }
 
@@ -89,16 +105,18 @@ async function prune({ dryRun = false, json }: { dryRun?: boolean; json?: true }
   print(`${verb} ${count}, ${roughSize(bytes)}`)
 }
 
-function stateOf({
-  current,
-  inUse,
-  complete,
-}: Pick<ListedGuest, 'current' | 'inUse' | 'complete'>) {
-  const states = [current && 'current', inUse && 'in use', !complete && 'unfinished build']
+function stateOf({ arch, inUse, complete }: Pick<ListedGuest, 'arch' | 'inUse' | 'complete'>) {
+  const states = [
+    arch !== undefined && `current for ${arch}`,
+    inUse && 'in use',
+    !complete && 'unfinished build',
+  ]
   return states.filter((state) => state !== false).join(', ') || 'unused'
 }
 
 /** The fields in an order that stays. */
-function asJson({ key, folder, bytes, builtAt, current, complete, inUse }: ListedGuest) {
-  return { key, folder, bytes, builtAt: new Date(builtAt).toISOString(), current, complete, inUse }
+function asJson({ builtAt, ...guest }: ListedGuest) {
+  const { key, folder, bytes, current, arch, complete, inUse } = guest
+  const at = new Date(builtAt).toISOString()
+  return { key, folder, bytes, builtAt: at, current, ...(arch && { arch }), complete, inUse }
 }

@@ -30,6 +30,11 @@ export class PromptAccount {
     return !this.#running && this.#doubtful > 0
   }
 
+  /** Whether a program has the console, or the shell has not said yet that it is back. */
+  get running(): boolean {
+    return this.#running
+  }
+
   get probing(): boolean {
     return this.#probing
   }

@@ -3,12 +3,18 @@
  * (N_TTY in the kernel, MAX_CANON in termios(3)); well below that leaves room for quoting.
  */
 const LONGEST_LINE = 2000
+const MOST = 4095
 
 const encoder = new TextEncoder()
 
 /** Whether a terminal in cooked mode passes the text on as one line, byte for byte. */
 export function isPlainLine(text: string): boolean {
   return !/[\x00-\x08\x0a-\x1f\x7f]/.test(text) && encoder.encode(text).length <= LONGEST_LINE
+}
+
+/** Whether a program that reads from a terminal in cooked mode would get less than all of it. */
+export function isCutOff(text: string): boolean {
+  return text.split('\n').some((line) => encoder.encode(line).length > MOST)
 }
 
 /**

@@ -6,7 +6,7 @@ import { type WaitOptions, waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
 import { heldError } from './held-error.ts'
-import { isPlainLine, shellLines, shellQuote } from './line.ts'
+import { isCutOff, isPlainLine, shellLines, shellQuote } from './line.ts'
 import { MarkWaits } from './mark-waits.ts'
 import { type Mark, setupLine } from './marks.ts'
 import type { Pattern } from './pattern.ts'
@@ -159,8 +159,9 @@ export class Shell {
   }
 
   async #type(command: string, run: StepRun): Promise<void> {
-    const isLong = !isPlainLine(command)
-    if (isLong && this.#account.inDoubt) await this.#sync()
+    // The step before may have been met by what its command printed last.
+    if (isCutOff(command) && this.#account.running) await this.#mark(isPrompt)
+    if (!isPlainLine(command) && this.#account.inDoubt) await this.#sync()
     const { atPrompt } = this.#account
     const lines = atPrompt ? shellLines(command) : [`${command}\n`]
     for (const line of lines.slice(0, -1)) {

@@ -1,6 +1,7 @@
 import { CommandTimeoutError, GuestError } from '../errors.ts'
 import { Capture, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
+import { isCutOff } from './line.ts'
 import type { Mark } from './marks.ts'
 import { describePattern } from './pattern.ts'
 import type { Step, StepResult } from './steps.ts'
@@ -87,11 +88,14 @@ export class StepRun {
       expect === ''
         ? 'the shell did not come back in time'
         : `expected ${describePattern(expect)}, which was not printed in time`
-    const hint = `the command had ended: to wait for the end of a command, expect ''`
+    const hint = this.#shellIsBack
+      ? `the command had ended: to wait for the end of a command, expect ''`
+      : 'nothing was typed: a program that has the console takes lines of 4095 bytes at most'
+    const isHeldBack = this.#typed === 'not yet' && isCutOff(this.#step.command)
     return new CommandTimeoutError(`${this.#name}: ${missing}`, {
       ...this.#details(),
       elapsedMs,
-      ...(this.#shellIsBack && { hint }),
+      ...((this.#shellIsBack || isHeldBack) && { hint }),
     })
   }
 

@@ -137,6 +137,8 @@ export function testpmdCommand(
         : ports.flatMap((p) => ['-a', p])),
     ...vdevs.flatMap((vdev) => ['--vdev', vdev]),
     ...eal,
-    ...['--', '-i', `--nb-cores=${cores}`, `--total-num-mbufs=${mbufs}`, ...args],
+    ...['--', '-i', `--nb-cores=${cores}`, `--total-num-mbufs=${mbufs}`],
+    // With its memory locked, so is that of each guest which a vhost port maps: all of it, at once.
+    ...['--no-mlockall', ...args],
   ]
 }

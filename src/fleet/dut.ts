@@ -9,7 +9,7 @@ import type { Owner } from '../lease/holder.ts'
 import type { PortRange } from '../lease/ports.ts'
 import { type SectionOptions, section } from '../lease/section.ts'
 import { defer } from '../scope.ts'
-import type { VmHome } from '../vm/home.ts'
+import type { VmHome, VmSite } from '../vm/home.ts'
 import { needOf } from '../vm/need.ts'
 import type { VmSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
@@ -22,6 +22,7 @@ import { Links } from './links.ts'
 import { Machines, type Plan } from './machines.ts'
 import type { ProgressListener } from './progress.ts'
 import { siteOf } from './site.ts'
+import { dropForMemory } from './template-store.ts'
 
 export interface DutOptions {
   name: string
@@ -50,6 +51,7 @@ export class Dut implements VmHome, AsyncDisposable {
   readonly dir: string
   readonly #options: DutOptions
   readonly #links: Links
+  readonly #site: VmSite
   readonly #machines: Machines
   readonly #programs = new Set<Program>()
   readonly #leases = new Set<GrantedLease>()
@@ -63,8 +65,8 @@ export class Dut implements VmHome, AsyncDisposable {
     this.dir = dir
     this.#options = options
     this.#links = new Links({ host, qemu: 'qemu-system-x86_64', dir, env: suiteEnv(dir) })
-    const site = siteOf(this, { ...options, links: this.#links })
-    this.#machines = new Machines({ ...options, dut: name, site })
+    this.#site = siteOf(this, { ...options, links: this.#links, admission: this.#admission })
+    this.#machines = new Machines({ ...options, dut: name, site: this.#site })
   }
 
   /** The VMs that run here for this suite. */
@@ -154,7 +156,7 @@ export class Dut implements VmHome, AsyncDisposable {
   /** Runs `fn` while nobody else on this DUT, in any process, is in the section of that name. */
   section<T>(name: string, fn: () => Promise<T>, options: SectionOptions = {}): Promise<T> {
     const { owner } = this.#options
-    const onWait = (line: string) => this.#note(line)
+    const { onWait } = this.#admission
     return section(this.host, name, fn, { owner, onWait, ...options })
   }
 
@@ -206,7 +208,7 @@ export class Dut implements VmHome, AsyncDisposable {
       ...[...this.#programs].map((program) => program.close()),
       ...[...this.#leases].map((lease) => lease.release()),
     ])
-    ended.push(...(await Promise.allSettled([this.#links.close()])))
+    ended.push(...(await Promise.allSettled([this.#links.close(), this.#site.held.close()])))
     await this.host.remove(this.dir).catch(() => {}) // something still writes there: looked for next
     ended.push(...(await Promise.allSettled([checkLeftovers(this)])))
     const failed = ended.find((result) => result.status === 'rejected')
@@ -223,12 +225,10 @@ export class Dut implements VmHome, AsyncDisposable {
   }
 
   get #admission() {
-    const { owner, admission } = this.#options
-    return { ...admission, owner, onWait: (line: string) => this.#note(line) }
-  }
-
-  #note(line: string): void {
-    this.#options.onProgress?.({ kind: 'note', dut: this.name, line })
+    const { host, owner, admission, onProgress } = this.#options
+    const makeRoom = (bytes: number) => dropForMemory(host, this.#site.templates(), bytes)
+    const onWait = (line: string) => onProgress?.({ kind: 'note', dut: this.name, line })
+    return { ...admission, owner, makeRoom, onWait }
   }
 
   #leanOn(program: Program): void {

@@ -1,12 +1,13 @@
 import type { Host } from '../host/host.ts'
+import type { ArchName } from '../image/arch.ts'
 import { ensureGuest, type Guest } from '../image/guest.ts'
 import { type AdmitOptions, admit } from '../lease/admit.ts'
 import type { GrantedLease } from '../lease/grant.ts'
-import type { Owner } from '../lease/holder.ts'
 import type { PortRange } from '../lease/ports.ts'
 import { chooseAccel } from '../qemu/accel.ts'
 import { outsideScope } from '../scope.ts'
 import type { TemplateStore, VmHome, VmSite } from '../vm/home.ts'
+import { HeldTemplates } from '../vm/template-hold.ts'
 import { suiteEnv } from './leftovers.ts'
 import type { Links } from './links.ts'
 import type { ProgressListener } from './progress.ts'
@@ -17,7 +18,6 @@ interface SiteOptions {
   dir: string
   cacheDir?: string
   links: Links
-  owner?: Owner
   ports?: PortRange
   admission?: AdmitOptions
   onProgress?: ProgressListener
@@ -26,17 +26,19 @@ interface SiteOptions {
 /** What VMs on a DUT need to start: the guest, built once; the accelerator; sockets; an identity. */
 export function siteOf(
   home: VmHome,
-  { host, dir, cacheDir, links, owner, ports, admission, onProgress }: SiteOptions,
+  { host, dir, cacheDir, links, ports, admission, onProgress }: SiteOptions,
 ): VmSite {
   const note = (line: string, once?: boolean) =>
     onProgress?.({ kind: 'note', dut: home.name, line, ...(once && { once }) })
+  const env = suiteEnv(dir)
   const accels = new Map<string, ReturnType<typeof chooseAccel>>()
-  let guest: Promise<Guest> | undefined
+  const guests = new Map<ArchName, Promise<Guest>>()
   let store: Promise<TemplateStore> | undefined
   return {
     home,
     dir,
-    env: suiteEnv(dir),
+    env,
+    held: new HeldTemplates(host, env),
     macByte: Math.floor(Math.random() * 256),
     note: (line) => note(line, true),
     templates: () => {
@@ -48,21 +50,20 @@ export function siteOf(
     leaveSegment: (link, socket) => outsideScope(() => links.leave(link, socket)),
     lease: async (need, { signal } = {}) => {
       const where = { dir, ...(ports && { portRange: ports }) }
-      const options = { ...admission, owner, signal, onWait: (line: string) => note(line) }
-      const [lease] = await admit(host, [{ ...need, ...where }], options)
+      const [lease] = await admit(host, [{ ...need, ...where }], { ...admission, signal })
       return lease as GrantedLease
     },
-    guest: () => {
-      guest ??= outsideScope(() => ensureGuest({ host, cacheDir, onProgress: note }))
-      guest.catch(() => {
-        guest = undefined
-      })
+    guest: (architecture) => {
+      const ensure = () => ensureGuest({ host, cacheDir, architecture, onProgress: note })
+      const guest = guests.get(architecture) ?? outsideScope(ensure)
+      guests.set(architecture, guest)
+      guest.catch(() => guests.delete(architecture))
       return guest
     },
-    accel: (qemu, wanted) => {
+    accel: (qemu, wanted, arch) => {
       const onNote = (line: string) => note(line, true)
-      const key = `${wanted} ${qemu}`
-      const choice = accels.get(key) ?? chooseAccel({ host, qemu, wanted, cacheDir, onNote })
+      const key = `${wanted} ${qemu} ${arch}`
+      const choice = accels.get(key) ?? chooseAccel({ host, qemu, wanted, arch, cacheDir, onNote })
       accels.set(key, choice)
       choice.catch(() => accels.delete(key))
       return choice.then(({ accel }) => accel)

@@ -3,6 +3,7 @@ import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { parseSize } from '../units.ts'
 import type { TemplateStore } from '../vm/home.ts'
+import { dropSome } from '../vm/template-shelf.ts'
 import { openOwnFolder } from './own-folder.ts'
 
 /** Memory that is a file: a clone maps it, and what it does not change is there once for all. */
@@ -26,6 +27,23 @@ export async function openTemplateStore(
   const path = process.env[VARIABLE] || ((await isLarge(host)) ? inShm : `${cacheDir}/templates`)
   await openOwnFolder(host, { path, what: 'folder of templates', variable: VARIABLE })
   return { path, limit: Math.min(parseSize(MOST), (await sizeOf(host, path)) / 4) }
+}
+
+/**
+ * Drops templates that nobody uses, where they are in memory: what can be made again is not to keep VMs
+ * waiting.
+ *
+ * @returns whether that gave memory back
+ */
+export async function dropForMemory(
+  host: Host,
+  opening: Promise<TemplateStore>,
+  bytes: number,
+): Promise<boolean> {
+  const path = (await opening.catch(() => undefined))?.path
+  if (path === undefined) return false // where they cannot be kept there are none
+  const { stdout } = await host.run('stat', ['--file-system', '--format=%T', '--', path])
+  return stdout.trim() === 'tmpfs' && (await dropSome(host, path, bytes)) > 0
 }
 
 async function isLarge(host: Host): Promise<boolean> {

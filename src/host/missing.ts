@@ -27,6 +27,7 @@ const PACKAGES: Record<string, string> = {
   truncate: 'coreutils',
   'dpdk-testpmd': 'dpdk-dev',
   'qemu-img': 'qemu-utils',
+  'qemu-system-aarch64': 'qemu-system-arm',
   'qemu-system-x86_64': 'qemu-system-x86',
   flock: 'util-linux',
   ip: 'iproute2',

@@ -1,5 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host, RunOptions, RunResult } from '../host/host.ts'
+import { ARCHS } from './arch.ts'
 import { readProgress } from './progress.ts'
 import { listOf, type Recipe } from './recipe.ts'
 import { roomHint } from './space.ts'
@@ -50,7 +51,7 @@ export async function buildGuest(options: BuildOptions): Promise<Built> {
 async function compileAgent(options: BuildOptions): Promise<void> {
   const { recipe, folder } = options
   const sources = [...recipe.files.keys()].filter((name) => /^agent\/.*\.c$/.test(name))
-  await step(options, 'gcc', [
+  await step(options, ARCHS[recipe.architecture].compiler, [
     ...['-static', '-O2', '-std=c11', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-s'],
     ...['-o', `${folder}/agent`],
     ...sources.map((name) => `${folder}/recipe/${name}`),
@@ -58,6 +59,13 @@ async function compileAgent(options: BuildOptions): Promise<void> {
   // Guests of users' own are given it as a disk, and that is of whole sectors.
   await step(options, 'truncate', ['--size=%512', `${folder}/agent`])
 }
+
+const INSTALLED = ['--variant=essential']
+/** Packages of another processor: none of their programs is run, and customize.sh does what is left. */
+const UNPACKED = [
+  ...['--variant=extract', '--include=?essential', '--include=usr-is-merged'],
+  '--setup-hook=for dir in bin sbin lib; do mkdir -p "$1/usr/$dir"; ln -s usr/$dir "$1/$dir"; done',
+]
 
 async function unpackPackages(options: BuildOptions): Promise<void> {
   const { recipe, folder, onProgress, host, signal } = options
@@ -78,14 +86,16 @@ async function unpackPackages(options: BuildOptions): Promise<void> {
   // As root it mounts /proc and others in what it builds; were it killed, they would stay there.
   const ownMounts = root && (await host.run('unshare', ['--mount', 'true'])).exitCode === 0
   const mirror = process.env.VITEST_DUT_MIRROR
+  const { native } = ARCHS[recipe.architecture]
   await step(
     options,
     'mmdebstrap',
     [
-      ...['--verbose', '--variant=essential', `--architectures=${recipe.architecture}`],
+      ...['--verbose', `--architectures=${recipe.architecture}`],
+      ...(native ? INSTALLED : UNPACKED),
       `--include=${listOf(recipe, 'packages.txt').join(',')}`,
       ...listOf(recipe, 'excludes.txt').map((pattern) => `--dpkgopt=path-${pattern}`),
-      ...hooks.map((hook) => `--customize-hook=${hook}`),
+      ...hooks.map((hook) => `--${native ? 'customize' : 'extract'}-hook=${hook}`),
       ...[recipe.suite, `${folder}/root.tar`],
       ...(mirror ? [mirror] : []),
     ],

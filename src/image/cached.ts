@@ -1,6 +1,7 @@
 import { firstLine, InfrastructureError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host, HostLock } from '../host/host.ts'
+import { ARCHS, type ArchName } from './arch.ts'
 import {
   draftOf,
   guestFolder,
@@ -20,8 +21,10 @@ export interface CachedGuest {
   bytes: number
   /** When it was built, in milliseconds since the epoch. */
   builtAt: number
-  /** Whether it is the one that this version of the package uses. */
+  /** Whether it is one that this version of the package uses. */
   current: boolean
+  /** The processor that it is for; known of those that are current. */
+  arch?: ArchName
   /** False for what an interrupted build left. */
   complete: boolean
 }
@@ -31,10 +34,18 @@ export interface ListedGuest extends CachedGuest {
   inUse: boolean
 }
 
+/** The guests of this version of the package, one for each processor. */
+function currentRecipes(): Promise<{ arch: ArchName; key: string }[]> {
+  const names = Object.values(ARCHS).map(({ name }) => name)
+  return Promise.all(
+    names.map(async (arch) => ({ arch, key: (await readRecipe(undefined, arch)).key })),
+  )
+}
+
 /** What a cache holds, the newest first. */
 export async function readCache(host: Host, cacheDir = defaultCacheDir()): Promise<CachedGuest[]> {
   const parent = guestsIn(cacheDir)
-  const { key: ours } = await readRecipe()
+  const ours = await currentRecipes()
   const guests: CachedGuest[] = []
   for (const name of await host.listDir(parent)) {
     const named = readName(name) // the folder may be one that somebody chose: others are not ours
@@ -42,9 +53,10 @@ export async function readCache(host: Host, cacheDir = defaultCacheDir()): Promi
     const facts = named && (await host.fileFacts(folder))
     if (named === undefined || facts === undefined) continue
     const { key, draft } = named
+    const arch = ours.find((our) => our.key.startsWith(key))?.arch
     guests.push({
       ...{ key, folder, bytes: await sizeOf(host, folder), builtAt: facts.mtimeMs },
-      ...{ current: ours.startsWith(key), complete: !draft },
+      ...{ current: arch !== undefined, ...(arch && { arch }), complete: !draft },
     })
   }
   return guests.sort((a, b) => b.builtAt - a.builtAt)

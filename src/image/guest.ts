@@ -2,6 +2,7 @@ import { firstLine, InfrastructureError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { formatDuration } from '../units.ts'
+import { type ArchName, appendOf } from './arch.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'
 import { draftOf, guestFolder, guestsIn, lockFileOf, rename } from './layout.ts'
 import { type Recipe, readRecipe } from './recipe.ts'
@@ -18,24 +19,12 @@ export interface Guest extends Built {
   root: string
   /** The agent's program, for other guests. */
   agent: string
-  /** See {@link GUEST_APPEND}. */
+  architecture: ArchName
+  /** See {@link appendOf}; add `dut.hostname=NAME`. */
   append: string
   /** sha256 over all that decides what is in it. */
   key: string
 }
-
-/**
- * What the guest wants on its kernel command line; add `dut.hostname=NAME`. Stage markers and
- * warnings reach the serial console (loglevel 6 costs no more than `quiet`). What a throw-away
- * machine does not need is left out, which is a fifth of the boot under emulation: self-tests of
- * ciphers, a random address for the kernel, defences against hardware faults, security modules. The
- * clock's watchdog too, since on a busy host it takes the emulated TSC for a broken one.
- */
-export const GUEST_APPEND = [
-  'console=ttyS0 loglevel=6 panic=-1',
-  'cryptomgr.notests nokaslr mitigations=off init_on_alloc=0 lsm= audit=0',
-  'tsc=reliable no_timer_check',
-].join(' ')
 
 export interface EnsureGuestOptions {
   host: Host
@@ -44,6 +33,8 @@ export interface EnsureGuestOptions {
    * `~/.cache`, as this process has them.
    */
   cacheDir?: string
+  /** The processor that it is for; `'amd64'` where none is given. */
+  architecture?: ArchName
   /** Gets short lines about what is under way; nothing when the guest is already there. */
   onProgress?: (line: string) => void
   signal?: AbortSignal
@@ -59,8 +50,8 @@ export interface EnsureGuestOptions {
  * @throws InfrastructureError when the host lacks programs for it, or the build fails
  */
 export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
-  const { host, signal, custom, cacheDir = defaultCacheDir() } = options
-  const recipe = custom?.recipe ?? (await readRecipe())
+  const { host, signal, custom, architecture, cacheDir = defaultCacheDir() } = options
+  const recipe = custom?.recipe ?? (await readRecipe(undefined, architecture))
   const parent = guestsIn(cacheDir)
   const dir = guestFolder(parent, recipe.key)
   await host.makeDir(parent).catch((cause) => {
@@ -79,7 +70,7 @@ export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
     const made = await readGuest(host, dir)
     if (made) return made
     await sweepDrafts(host, dir)
-    if (!custom) await checkTools(host, signal)
+    if (!custom) await checkTools(host, { signal, architecture })
     if (!custom) await checkSpace(host, parent, signal)
     const build = custom?.build ?? buildGuest
     await buildInto(dir, build, { host, recipe, onProgress: progress, signal })
@@ -96,8 +87,9 @@ export async function ensureGuest(options: EnsureGuestOptions): Promise<Guest> {
 export async function findGuest(
   host: Host,
   cacheDir = defaultCacheDir(),
+  architecture?: ArchName,
 ): Promise<Guest | undefined> {
-  const { key } = await readRecipe()
+  const { key } = await readRecipe(undefined, architecture)
   return readGuest(host, guestFolder(guestsIn(cacheDir), key))
 }
 
@@ -139,7 +131,10 @@ async function buildInto(
   await host.makeDir(draft)
   try {
     const built = await build({ ...options, folder: draft })
-    await host.writeFile(`${draft}/guest.json`, JSON.stringify({ ...built, key: recipe.key }))
+    await host.writeFile(
+      `${draft}/guest.json`,
+      JSON.stringify({ ...built, architecture: recipe.architecture, key: recipe.key }),
+    )
     await rename(host, draft, dir, signal)
   } catch (error) {
     await host.remove(draft).catch(() => {}) // the next build sweeps it
@@ -150,12 +145,17 @@ async function buildInto(
 async function readGuest(host: Host, dir: string): Promise<Guest | undefined> {
   const content = await host.readFile(`${dir}/guest.json`).catch(() => undefined)
   if (!content) return undefined
-  const { key, rootFormat, release }: Built & { key: string } = JSON.parse(
+  const {
+    key,
+    rootFormat,
+    release,
+    architecture = 'amd64', // what there was before there was another
+  }: Built & Pick<Guest, 'key'> & Partial<Pick<Guest, 'architecture'>> = JSON.parse(
     Buffer.from(content).toString(),
   )
   const built = { kernel: `${dir}/kernel`, initrd: `${dir}/initrd` }
   const paths = { ...built, root: `${dir}/root`, agent: `${dir}/agent` }
-  return { dir, ...paths, rootFormat, release, key, append: GUEST_APPEND }
+  return { dir, ...paths, rootFormat, release, key, architecture, append: appendOf(architecture) }
 }
 
 function splitPath(path: string): [folder: string, name: string] {

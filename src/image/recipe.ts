@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { ArchName } from './arch.ts'
 
 /** Everything that decides what a built guest holds. */
 export interface Recipe {
@@ -10,12 +11,11 @@ export interface Recipe {
   /** The files under `fixtures/guest`, by their path there. */
   files: ReadonlyMap<string, Uint8Array>
   suite: string
-  architecture: string
+  architecture: ArchName
 }
 
 // The packages' names hold DPDK's library version, so the list fits one release of Debian only.
 const SUITE = 'bookworm'
-const ARCHITECTURE = 'amd64'
 // Raise it when the build does something else with the same files.
 const FORMAT = 2
 
@@ -23,7 +23,10 @@ const FORMAT = 2
 const FOLDER = fileURLToPath(new URL('../../fixtures/guest', import.meta.url))
 
 /** Reads the recipe of the built-in guest, which comes with this package. */
-export async function readRecipe(folder: string = FOLDER): Promise<Recipe> {
+export async function readRecipe(
+  folder: string = FOLDER,
+  architecture: ArchName = 'amd64',
+): Promise<Recipe> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const names = entries
     .filter((entry) => entry.isFile())
@@ -31,12 +34,12 @@ export async function readRecipe(folder: string = FOLDER): Promise<Recipe> {
     .sort()
   const contents = await Promise.all(names.map((name) => readFile(join(folder, name))))
   const files = new Map(names.map((name, i) => [name, contents[i] as Uint8Array]))
-  return { key: hash(files), files, suite: SUITE, architecture: ARCHITECTURE }
+  return { key: hash(files, architecture), files, suite: SUITE, architecture }
 }
 
-function hash(files: ReadonlyMap<string, Uint8Array>): string {
+function hash(files: ReadonlyMap<string, Uint8Array>, architecture: ArchName): string {
   const sum = createHash('sha256')
-  sum.update(JSON.stringify([FORMAT, SUITE, ARCHITECTURE]))
+  sum.update(JSON.stringify([FORMAT, SUITE, architecture]))
   for (const [name, content] of files) {
     sum.update(`\n${name}\n${content.length}\n`)
     sum.update(content)

@@ -1,25 +1,28 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { ARCHS, type Arch, type ArchName } from './arch.ts'
 
 /** What the build runs or reads, and the Debian package that has it. */
-const PACKAGES: Record<string, string> = {
+const packagesOf = ({ compiler, compilerPackages }: Arch): Record<string, string> => ({
   mmdebstrap: 'mmdebstrap',
-  gcc: 'gcc',
-  'libc.a': 'libc6-dev',
+  [compiler]: compilerPackages.compiler,
+  'libc.a': compilerPackages.libc,
+  depmod: 'kmod',
   sqfstar: 'squashfs-tools',
   'dpkg-deb': 'dpkg',
   'apt-get': 'apt',
   'debian-archive-keyring.gpg': 'debian-archive-keyring',
   newuidmap: 'uidmap',
   subuid: '',
-}
+})
 
 // One program for all questions: over OpenSSH each would be a round trip. Prints what is missing.
-const ASK = `
-for name in mmdebstrap gcc sqfstar dpkg-deb apt-get; do
+const ask = ({ compiler, native }: Arch) => `
+for name in mmdebstrap ${compiler} sqfstar dpkg-deb apt-get; do
   command -v "$name" >/dev/null || echo "$name"
 done
-case $(gcc -print-file-name=libc.a 2>/dev/null) in /*) ;; *) echo libc.a ;; esac
+${native ? '' : 'PATH=$PATH:/usr/sbin:/sbin command -v depmod >/dev/null || echo depmod'}
+case $(${compiler} -print-file-name=libc.a 2>/dev/null) in /*) ;; *) echo libc.a ;; esac
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring.gpg
 if [ "$(id -u)" != 0 ]; then
   command -v newuidmap >/dev/null || echo newuidmap
@@ -32,11 +35,16 @@ fi
  * @throws InfrastructureError that lists everything the host lacks for building a guest, and how to
  * get it
  */
-export async function checkTools(host: Host, signal?: AbortSignal): Promise<void> {
-  const { stdout } = await host.run('sh', ['-c', ASK], { signal })
-  const missing = stdout.split('\n').filter((name) => name in PACKAGES)
+export async function checkTools(
+  host: Host,
+  { architecture = 'amd64', signal }: { architecture?: ArchName; signal?: AbortSignal } = {},
+): Promise<void> {
+  const arch = ARCHS[architecture]
+  const known = packagesOf(arch)
+  const { stdout } = await host.run('sh', ['-c', ask(arch)], { signal })
+  const missing = stdout.split('\n').filter((name) => name in known)
   if (missing.length === 0) return
-  const packages = [...new Set(missing.map((name) => PACKAGES[name]).filter(Boolean))]
+  const packages = [...new Set(missing.map((name) => known[name]).filter(Boolean))]
   const steps: string[] = []
   if (packages.length > 0) steps.push(`apt-get install ${packages.join(' ')}`)
   if (missing.includes('subuid')) {

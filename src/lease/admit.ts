@@ -1,15 +1,14 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
-import { parseSize } from '../units.ts'
 import { poll } from '../wait.ts'
 import type { Lack } from './budget.ts'
 import { type GrantedLease, grant } from './grant.ts'
 import type { Owner } from './holder.ts'
 import { withLedger } from './ledger.ts'
 import type { Need } from './needs.ts'
+import { neverError } from './never-error.ts'
 import { letGoOfOwner, takeOwner } from './owner.ts'
-import { type PageSize, poolFolder } from './pages.ts'
 import {
   addToRecord,
   type LeaseRecord,
@@ -29,6 +28,8 @@ export interface AdmitOptions extends Partial<Rules> {
   signal?: AbortSignal
   /** Called about every second of a wait with what it is for and who has it. */
   onWait?: (text: string) => void
+  /** Called where memory is lacking, to give back what can be made again; true where it gave any back. */
+  makeRoom?: (bytes: number) => Promise<boolean>
 }
 
 const PATIENCE_MS = 30 * 60_000
@@ -52,15 +53,25 @@ export async function admit(
   options: AdmitOptions = {},
 ): Promise<GrantedLease[]> {
   if (needs.length === 0) return []
-  const { grow = false, overcommit = 1, timeoutMs = PATIENCE_MS, owner = {}, onWait } = options
+  const {
+    grow = false,
+    overcommit = 1,
+    timeoutMs = PATIENCE_MS,
+    owner = {},
+    onWait,
+    makeRoom,
+  } = options
   const applicant = new Applicant(host, needs, { grow, overcommit }, { ...options, owner })
   const signal = stopSignal(options.signal)
   const startedAt = performance.now()
   let lookedAt = startedAt
   let lacking = ''
   let granted: GrantedLease[] | undefined
+  const bytes = needs.reduce((sum, { memory = 0 }) => sum + memory, 0)
   const look = async () => {
-    const answer = await applicant.ask(signal)
+    let answer = await applicant.ask(signal)
+    const isShort = !Array.isArray(answer) && answer.lacks.some(isMemory)
+    if (isShort && (await makeRoom?.(bytes))) answer = await applicant.ask(signal)
     lookedAt = performance.now()
     if (Array.isArray(answer)) return answer
     lacking = answer.lacking
@@ -89,6 +100,11 @@ export async function admit(
   }
 }
 
+/** What was got, or what is lacking and who has it. */
+type Answer = GrantedLease[] | { lacking: string; lacks: readonly Lack[] }
+
+const isMemory = ({ resource }: Lack) => resource === 'memory'
+
 /** Somebody who asks the host for several things at once, and keeps their place while they wait. */
 class Applicant {
   readonly #host: Host
@@ -99,7 +115,7 @@ class Applicant {
   readonly #dead = new Set<string>()
   #owner: string | undefined
   #wish: WishRecord | undefined
-  #asking: Promise<GrantedLease[] | { lacking: string }> = Promise.resolve([])
+  #asking: Promise<Answer> = Promise.resolve([])
 
   constructor(
     host: Host,
@@ -114,7 +130,7 @@ class Applicant {
   }
 
   /** Takes what is needed, or a place in the queue; says what is lacking and who has it. */
-  ask(signal?: AbortSignal): Promise<GrantedLease[] | { lacking: string }> {
+  ask(signal?: AbortSignal): Promise<Answer> {
     const { owner } = this.#options
     this.#asking = withLedger(this.#host, () => this.#ask(), { owner, signal })
     return this.#asking
@@ -133,7 +149,7 @@ class Applicant {
     if (this.#owner) await letGoOfOwner(this.#host)
   }
 
-  async #ask(): Promise<GrantedLease[] | { lacking: string }> {
+  async #ask(): Promise<Answer> {
     const host = this.#host
     this.#owner ??= await takeOwner(host)
     let { stock, met, ledger } = await this.#look()
@@ -149,7 +165,7 @@ class Applicant {
     }
     if ('lacks' in met) {
       await this.#queue(met.lacks, ledger)
-      return { lacking: explain(met.lacks, ledger) }
+      return { lacking: explain(met.lacks, ledger), lacks: met.lacks }
     }
     const { owner: onBehalfOf } = this.#options
     try {
@@ -206,40 +222,3 @@ class Applicant {
     })
   }
 }
-
-function neverError(
-  needs: readonly Need[],
-  lacks: readonly Lack[],
-  { grow }: Rules,
-): InfrastructureError {
-  const texts = [...new Set(lacks.map(({ text }) => text))].join('; ')
-  const first = lacks[0]?.resource ?? ''
-  const size = /^pages (2M|1G)$/.exec(first)?.[1] as PageSize | undefined
-  const hint =
-    size !== undefined && !grow
-      ? pagesHint(needs, size)
-      : HINTS.find(([resource]) => first.startsWith(resource))?.[1]
-  return new InfrastructureError(`${texts}, even with nobody else on the host`, {
-    dut: needs[0]?.dut,
-    hint,
-  })
-}
-
-/** The line to type where there are too few pages for all of them together. */
-function pagesHint(needs: readonly Need[], size: PageSize): string {
-  const wanted = needs.flatMap(({ pages }) => (pages && (pages.size ?? size) === size ? pages : []))
-  const count = wanted.reduce((sum, { bytes }) => sum + bytes / parseSize(size), 0)
-  const [node, ...others] = new Set(wanted.map((pages) => pages.node))
-  const pool = poolFolder(size, others.length === 0 && node !== undefined ? { node } : {})
-  return (
-    'let the plugin add some, dut({ hugepages: { grow: true } }), or type, as root: ' +
-    `echo ${count} >${pool}/nr_hugepages`
-  )
-}
-
-const HINTS: readonly [string, string][] = [
-  ['pages', 'there is too little memory to add more pages: take fewer or smaller VMs'],
-  ['memory', 'take fewer or smaller VMs, or promise more than there is: dut({ overcommit: 2 })'],
-  ['cores', 'pin fewer, or leave pin out'],
-  ['name', 'only one VM can have it'],
-]

@@ -3,6 +3,7 @@ import { InfrastructureError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { FileFacts, Host } from '../host/host.ts'
 import { missing } from '../host/missing.ts'
+import type { ArchName } from '../image/arch.ts'
 import { readVerdict, type VerdictKey, verdictKey, writeVerdict } from './accel-cache.ts'
 import { type ProbeVerdict, probe } from './accel-probe.ts'
 import { probeRom } from './probe-rom.ts'
@@ -11,6 +12,8 @@ export interface AccelOptions {
   host: Host
   qemu: string
   wanted: 'auto' | 'kvm' | 'tcg'
+  /** The guest's processor; `'amd64'` where none is given. */
+  arch?: ArchName
   /** A folder of the host; see {@link defaultCacheDir}. */
   cacheDir?: string
   /** Gets the reason when KVM would have been welcome and TCG it is. */
@@ -52,8 +55,14 @@ export async function chooseAccel(options: AccelOptions): Promise<Accel> {
 async function tryKvm({
   host,
   qemu,
+  arch = 'amd64',
   cacheDir = defaultCacheDir(),
 }: AccelOptions): Promise<ProbeVerdict> {
+  // What tries KVM is a program for x86; without a trial nothing runs with it.
+  if (arch !== 'amd64') {
+    if ((await host.findProgram(qemu)) === undefined) throw missing(qemu)
+    return no(`guests for ${arch} are not run with KVM`)
+  }
   const kvm = await host.fileFacts(DEVICE)
   if (kvm === undefined) return no(`there is no ${DEVICE} on ${host.name}`)
   if (!kvm.readable || !kvm.writable) return no(forbidden(kvm))

@@ -1,4 +1,3 @@
-import { parseSize, type Size } from '../units.ts'
 import { cryptoArgs } from './crypto.ts'
 import type { Device, Property } from './devices.ts'
 import { type Disk, diskArgs } from './disks.ts'
@@ -10,6 +9,8 @@ import {
   serialArgs,
   virtioSerialArgs,
 } from './guest-args.ts'
+import { machineKind, machineOption, SLOTS } from './machine-kind.ts'
+import { type MemoryShape, memoryArgs } from './memory-args.ts'
 import { deviceOption, optionValue, socketArgs } from './option-value.ts'
 import { segmentNetdevOption } from './segment.ts'
 
@@ -20,14 +21,7 @@ export interface MachineShape {
   machine: string
   accel: 'kvm' | 'tcg'
   cpu: { model?: string; count: number; sockets?: number; cores?: number; threads?: number }
-  memory: {
-    size: Size
-    shared: boolean
-    hugepages: false | true | '2M' | '1G'
-    node?: number
-    /** A file that it is: `share` writes into it, otherwise it is only where the memory begins with. */
-    file?: { path: string; share: boolean }
-  }
+  memory: MemoryShape
   boot: Boot
   sockets: GuestSockets & { qmp: string }
   devices: readonly PlacedDevice[]
@@ -65,15 +59,15 @@ export function qemuArgs(shape: MachineShape): string[] {
   const { name, machine, boot, sockets } = shape
   return [
     ...['-name', optionValue(name)],
-    ...['-machine', `${machine},memory-backend=ram`],
+    ...['-machine', machineOption(machine)],
     ...accelArgs(shape),
-    ...memoryArgs(shape),
+    ...memoryArgs(shape.memory, shape.accel),
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...kernelArgs(boot),
     ...socketArgs('qmp', sockets.qmp),
     ...['-mon', 'chardev=qmp,mode=control'],
     ...serialArgs(boot, sockets),
-    ...slotArgs(machine),
+    ...machineKind(machine).ports,
     ...virtioSerialArgs(boot, sockets),
     ...rootArgs(boot),
     ...diskArgs(shape.disks),
@@ -83,62 +77,14 @@ export function qemuArgs(shape: MachineShape): string[] {
   ]
 }
 
-function accelArgs({ accel, cpu }: MachineShape): string[] {
+function accelArgs({ accel, cpu, machine }: MachineShape): string[] {
   const { count, model, sockets, cores, threads } = cpu
   const topology = Object.entries({ sockets, cores, threads }).filter(([, n]) => n !== undefined)
   return [
     ...['-accel', accel === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
-    // DPDK in Debian needs SSE4.2, which QEMU's default model does not have.
-    ...['-cpu', model ?? (accel === 'tcg' ? 'max' : 'host')],
+    ...['-cpu', model ?? (accel === 'tcg' ? machineKind(machine).cpu : 'host')],
     ...['-smp', [`cpus=${count}`, ...topology.map(([key, n]) => `${key}=${n}`)].join(',')],
   ]
-}
-
-/** How many devices can be plugged into a running machine. */
-export const SLOTS = 8
-
-/** Whether devices can be plugged into a machine of that type: PCI Express needs a free port for each. */
-export function hasSlots(machine: string): boolean {
-  return /^(pc-)?q35/.test(machine)
-}
-
-/** The port of a number, into which a device is plugged. */
-export function slotOf(index: number): string {
-  return `slot${index}`
-}
-
-// All in one place, so that there is room for what users give an addr of their own; and the first, for
-// the guest numbers its NICs in that order.
-const SLOTS_AT = 1
-
-function slotArgs(machine: string): string[] {
-  if (!hasSlots(machine)) return []
-  return Array.from({ length: SLOTS }, (_, i) => {
-    const at = `addr=${SLOTS_AT}.${i}${i === 0 ? ',multifunction=on' : ''}`
-    return ['-device', `pcie-root-port,id=${slotOf(i)},chassis=${i + 1},slot=${i + 1},${at}`]
-  }).flat()
-}
-
-/** Guest memory gives its pages back by itself: a memfd has no name that could stay behind. */
-function memoryArgs({ memory }: MachineShape): string[] {
-  const { size, shared, hugepages, node, file } = memory
-  const bytes = parseSize(size, 'memory')
-  const placement = node === undefined ? '' : `,host-nodes=${node},policy=bind`
-  const pages = hugepages === false ? '' : `,hugetlb=on,prealloc=on${pageSize(hugepages)}`
-  if (file) {
-    const path = `mem-path=${optionValue(file.path)},share=${file.share ? 'on' : 'off'}`
-    const backend = `memory-backend-file,id=ram,size=${bytes},${path}${placement}`
-    return ['-m', `${bytes / 2 ** 20}M`, '-object', backend]
-  }
-  const backend =
-    shared || hugepages !== false
-      ? `memory-backend-memfd,id=ram,size=${bytes},share=on${pages}${placement}`
-      : `memory-backend-ram,id=ram,size=${bytes}${placement}`
-  return ['-m', `${bytes / 2 ** 20}M`, '-object', backend]
-}
-
-function pageSize(hugepages: true | '2M' | '1G'): string {
-  return hugepages === true ? '' : `,hugetlbsize=${hugepages}`
 }
 
 /** Whether any device needs memory that another process can map. */
@@ -152,8 +98,8 @@ export function needsSharedMemory(devices: readonly Device[]): boolean {
 
 interface DeviceOptions {
   accel: 'kvm' | 'tcg'
-  /** The port that it goes to; QEMU's choice where none is given. */
-  bus?: string
+  /** Where it goes; QEMU's choice where nothing is given. */
+  port?: Record<string, Property>
   /** Connected to nothing. */
   unconnected?: boolean
 }
@@ -166,9 +112,9 @@ interface DeviceOptions {
 export function deviceOptionOf(
   { device, mac }: PlacedDevice,
   index: number,
-  { accel, bus, unconnected = false }: DeviceOptions,
+  { accel, port: place, unconnected = false }: DeviceOptions,
 ): string {
-  const port = { id: `nic${index}`, ...(bus !== undefined && { bus }) }
+  const port = { id: `nic${index}`, ...place }
   if (device.kind === 'raw' || device.kind === 'virtio-crypto') {
     throw new Error(`${device.kind} has no option of its own`)
   }
@@ -193,8 +139,8 @@ function deviceArgs(
   if (device.kind === 'virtio-crypto') return cryptoArgs(device, index, { accel })
   // In a port of its own even if it is there from the start: so its address, and whether it is a
   // virtio 1 device, are the same as when it is plugged in later.
-  const bus = hasSlots(machine) && index < SLOTS ? { bus: slotOf(index) } : {}
-  const option = ['-device', deviceOptionOf(placed, index, { accel, ...bus, unconnected })]
+  const port = index < SLOTS ? machineKind(machine).port?.(index) : undefined
+  const option = ['-device', deviceOptionOf(placed, index, { accel, port, unconnected })]
   if (device.kind === 'vfio' || unconnected) return option
   return [...backendArgs(device, placed, index), ...option]
 }

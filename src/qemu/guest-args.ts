@@ -25,7 +25,12 @@ export type Boot = BuiltInBoot | ForeignBoot
 export interface GuestSockets {
   kernelLog: string
   agent: string
+  /** Of the QEMU guest agent, where the guest is to have one. */
+  guestAgent?: string
 }
+
+/** The device, and the chardev, of the QEMU guest agent's port. */
+export const GUEST_AGENT_ID = 'qga'
 
 /** The serial number of the disk that holds the agent's program. */
 export const AGENT_DISK = 'vitest-dut-agent'
@@ -47,13 +52,16 @@ export function serialArgs(boot: Boot, { kernelLog }: GuestSockets): string[] {
   return [...socketArgs('klog', kernelLog), '-serial', 'chardev:klog', ...stdio]
 }
 
-/** The virtio console, and the agent's port. */
-export function virtioSerialArgs(boot: Boot, { agent }: GuestSockets): string[] {
+/** The virtio console, our agent's port, and that of the QEMU guest agent, which knows it by its name. */
+export function virtioSerialArgs(boot: Boot, { agent, guestAgent }: GuestSockets): string[] {
+  const port = `virtserialport,id=${GUEST_AGENT_ID},chardev=${GUEST_AGENT_ID}`
   return [
     ...['-device', 'virtio-serial-pci,id=serial0'],
     ...(isBuiltIn(boot) ? ['-device', 'virtconsole,chardev=console'] : []),
     ...socketArgs('agent', agent),
     ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
+    ...(guestAgent === undefined ? [] : socketArgs(GUEST_AGENT_ID, guestAgent)),
+    ...(guestAgent === undefined ? [] : ['-device', `${port},name=org.qemu.guest_agent.0`]),
   ]
 }
 

@@ -1,3 +1,6 @@
+/** About a QEMU that says nothing. */
+export const MUTE_HINT = 'its main loop is stuck, or the machine is too busy'
+
 /** What to do about what QEMU says when it refuses; QEMU 7.2's own words. */
 const HINTS: readonly [RegExp, string][] = [
   [
@@ -11,6 +14,11 @@ const HINTS: readonly [RegExp, string][] = [
   [
     /Failed to connect|Connection refused|No such file or directory.*socket/i,
     'start the backend first: the backend option of dutTest runs before the VMs',
+  ],
+  [
+    /QEMU waiting for connection on/,
+    'with server: true, QEMU waits for the backend: start it first, as the client of that socket, in ' +
+      'the backend option of dutTest; or leave server out, and QEMU is the client',
   ],
   [
     /configure \/dev\/net\/tun.*Operation not permitted/,
@@ -29,7 +37,7 @@ const HINTS: readonly [RegExp, string][] = [
   ],
   [/Failed to get .* lock/, 'another QEMU has the image open'],
   [/Permission denied/, 'is this user allowed to open it? For KVM: the group kvm'],
-  [/not a valid device model name|Property .* not found/, 'see qemu-system-x86_64 -device help'],
+  [/not a valid device model name|Property .* not found/, 'its -device help lists what it has'],
 ]
 
 /** The next step for one of QEMU's complaints, where it is known. */

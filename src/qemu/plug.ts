@@ -1,6 +1,7 @@
 import { GuestError, InfrastructureError, UsageError } from '../errors.ts'
 import { poll, type WaitOptions, waitFor } from '../wait.ts'
-import { deviceOptionOf, FORWARD_ADDRESS, type PlacedDevice, slotOf } from './args.ts'
+import { deviceOptionOf, FORWARD_ADDRESS, type PlacedDevice } from './args.ts'
+import type { Property } from './devices.ts'
 import { hintFor } from './hints.ts'
 import { type Qmp, QmpClosedError, QmpError } from './qmp.ts'
 import type { PciDevice } from './qmp-types.ts'
@@ -15,8 +16,10 @@ import { segmentNetdev } from './segment.ts'
  */
 
 interface PlugOptions {
-  /** The device's number on the VM, and that of the free port that it goes to. */
+  /** The device's number on the VM. */
   index: number
+  /** The free port that it goes to; see `MachineKind.port`. */
+  port?: Record<string, Property>
   accel: 'kvm' | 'tcg'
   /** How long a backend may take that is to connect to QEMU. */
   backend?: WaitOptions
@@ -37,13 +40,13 @@ export function deviceId(index: number): string {
  * @throws UsageError for raw arguments, which are only for QEMU's start
  */
 export async function plug(qmp: Qmp, placed: PlacedDevice, options: PlugOptions): Promise<void> {
-  const { index, accel, backend, onConnected } = options
+  const { index, accel, port, backend, onConnected } = options
   try {
     await connectBackend(qmp, placed, index, backend)
     await onConnected?.()
     // The monitor for people takes the same text as QEMU's command line, so that a property written
     // 'on' means the same in both.
-    const line = `device_add ${deviceOptionOf(placed, index, { accel, bus: slotOf(index) })}`
+    const line = `device_add ${deviceOptionOf(placed, index, { accel, port })}`
     const refusal = await qmp.execute('human-monitor-command', { 'command-line': line })
     if (refusal.trim() !== '') throw refused(refusal.trim().replace(/^Error: /, ''), line)
   } catch (error) {

@@ -14,12 +14,11 @@ export interface QemuProcess {
   kill(): void
 }
 
-/** A saved machine that QEMU goes on from. */
-export interface StartedFrom {
-  /** Held as long as QEMU lives, so that it is known to be in use. */
-  folder: string
-  /** The file of which {@link MEMORY_COPY} becomes a copy. */
-  copy?: string
+/** A file of which {@link MEMORY_COPY} becomes a copy. */
+export interface MemorySource {
+  of: string
+  /** A path of the file system that the copy is to be in; for a moment there is a file that begins so. */
+  beside: string
 }
 
 /** The guest's memory where it is a copy of a file: one that has no name, and so is gone with QEMU. */
@@ -30,7 +29,9 @@ interface StartQemuOptions {
   lockFile: string
   /** Added to its environment. */
   env?: Record<string, string>
-  template?: StartedFrom
+  /** A folder that it holds a lock on, shared, as long as it lives. */
+  held?: string
+  copy?: MemorySource
 }
 
 // What is left when two looks one after another found nothing: a writer that found the terminal full
@@ -58,10 +59,10 @@ if [ "$2" ]; then
 fi
 flock --shared 3 && wait $at_once || exit
 if [ "$3" ]; then
-  copy=$(mktemp -- "$3.XXXXXXXX") && exec 5<>"$copy" && rm -- "$copy" || exit
+  copy=$(mktemp -- "$4.copy-XXXXXXXX") && exec 5<>"$copy" && rm -- "$copy" || exit
   cp --sparse=always -- "$3" /dev/fd/5 || exit
 fi
-shift 3
+shift 4
 exec "$@"`
 
 /**
@@ -76,10 +77,10 @@ exec "$@"`
 export function startQemu(
   host: Host,
   command: readonly string[],
-  { dir, lockFile, env, template }: StartQemuOptions,
+  { dir, lockFile, env, held = '', copy }: StartQemuOptions,
 ): QemuProcess {
   const log = `${dir}/qemu.log`
-  const files = [log, lockFile, template?.folder ?? '', template?.copy ?? '']
+  const files = [log, lockFile, held, copy?.of ?? '', copy?.beside ?? '']
   const terminal = host.openPty('sh', ['-c', SCRIPT, ...files, ...command], { env })
   return {
     pid: terminal.pid,

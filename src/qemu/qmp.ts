@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { asError, InfrastructureError } from '../errors.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'
+import { MUTE_HINT } from './hints.ts'
 import { lineSplitter } from './lines.ts'
 import { QmpClosedError, QmpError } from './qmp-error.ts'
 import { EventHub, type EventStream } from './qmp-events.ts'
@@ -214,7 +215,7 @@ const unanswered = (command: string) => (elapsedMs: number) =>
   new InfrastructureError(`QEMU did not answer: ${command}`, {
     command,
     elapsedMs,
-    hint: 'its main loop is stuck, or the machine is too busy',
+    hint: MUTE_HINT,
   })
 
 const unseen = (name: string) => (elapsedMs: number) =>

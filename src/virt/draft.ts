@@ -27,6 +27,8 @@ export interface Draft {
   unpaired?: (nic: NicDraft) => void
   /** Milliseconds that its start may take. */
   startTimeoutMs?: number
+  /** The keys by which it is to have the QEMU guest agent's port. */
+  agent: string[]
   /** What is done in another way than in DTS, a sentence each. */
   notes: string[]
 }
@@ -34,6 +36,6 @@ export interface Draft {
 export function newDraft(): Draft {
   return {
     spec: { devices: [], disks: [], extraArgs: [] },
-    ...{ guest: {}, login: {}, notes: [] },
+    ...{ guest: {}, login: {}, agent: [], notes: [] },
   }
 }

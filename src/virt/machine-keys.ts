@@ -134,7 +134,7 @@ export const MACHINE_KEYS: Record<string, Key> = {
   },
   control: {
     options: ['type', 'port'],
-    read: (options, { notes }) => {
+    read: (options, { agent, notes }) => {
       options.refuse('port', 'the guest is reached by vm.cmd and vm.exec; no port is opened for it')
       const type = options.get('type') ?? 'telnet'
       if (!['qga', 'telnet', 'socket'].includes(type)) {
@@ -142,13 +142,14 @@ export const MACHINE_KEYS: Record<string, Key> = {
           hint: 'qga, telnet or socket; or leave control out',
         })
       }
-      notes.push(`control: type=${type}: vm.cmd and vm.exec do what it was for`)
+      if (type === 'qga') agent.push('control: type=qga')
+      else notes.push(`control: type=${type}: vm.cmd and vm.exec do what it was for`)
     },
   },
   qga: {
     options: ['enable'],
-    read: (_, { notes }) => {
-      notes.push('qga: vm.exec does what it was for')
+    read: (options, { agent }) => {
+      if (options.flag('enable') === true) agent.push('qga') // off where it does not say, as in DTS
     },
   },
   usercmd: {

@@ -33,7 +33,7 @@ export function convertVirtParams(params: VirtParams, what = 'virt_params'): Con
       read(new Options(`${what}: ${key}[${i}]`, element, options), draft)
     }
   }
-  const { spec, guest, login, startTimeoutMs, notes } = draft
+  const { spec, guest, login, agent, startTimeoutMs, notes } = draft
   if (draft.nic) {
     throw new UsageError(`${what}: net: a NIC is connected to nothing`, {
       hint: 'behind type=nic comes type=user or type=tap',
@@ -44,10 +44,15 @@ export function convertVirtParams(params: VirtParams, what = 'virt_params'): Con
   if (!isOwn && login.user !== undefined) {
     notes.push('login: the default guest asks for none; with a disk it is its login')
   }
+  const does = isOwn
+    ? 'vm.agent talks to the agent, and vm.cmd and vm.exec do what it was for'
+    : 'vm.cmd and vm.exec do what it was for; with a disk it is vm.agent'
+  notes.push(...agent.map((key) => `${key}: ${does}`))
   return {
     spec: {
       ...rest,
       ...(isOwn && { guest }),
+      ...(isOwn && agent.length > 0 && { agent: true }),
       ...(isOwn &&
         login.user !== undefined && { login: { password: '', ...login, user: login.user } }),
       ...(devices.length > 0 && { devices }),

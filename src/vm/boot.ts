@@ -11,10 +11,9 @@ import { type LaunchOptions, launch } from './launch.ts'
 import type { Machine } from './machine.ts'
 import type { ResolvedSpec } from './spec.ts'
 
-export interface BootOptions extends Omit<LaunchOptions, 'onStage'> {
+export interface BootOptions extends Omit<LaunchOptions, 'onStage' | 'timeoutMs'> {
   /** From QEMU's start to the first answer of the guest's shell. */
   bootTimeoutMs: number
-  signal?: AbortSignal
   /** Called as each stage begins. */
   onStage: (stage: string) => void
   /** Done as soon as QEMU is up. */
@@ -50,7 +49,9 @@ export async function boot(
     onStage(next)
   }
   reach('qemu')
-  const machine = await launch(site, spec, { ...options, onStage: reach })
+  const machine = await launch(site, spec, {
+    ...{ ...options, signal, timeoutMs: bootTimeoutMs, onStage: reach },
+  })
   if (stage === 'qemu') reach('kernel')
   const shell = new Shell(machine.console)
   const enter = async (stop: AbortSignal) => {

@@ -12,7 +12,7 @@ import { launch } from './launch.ts'
 import type { Machine } from './machine.ts'
 import { loadState } from './migrate.ts'
 import type { ResolvedSpec } from './spec.ts'
-import { isStillThere, markUsed, type Template } from './template-files.ts'
+import type { Template } from './template-files.ts'
 
 interface CloneOptions {
   dir: string
@@ -37,7 +37,6 @@ export async function clone(
   { template, guest, signal, onStage, onLaunched, bootTimeoutMs, ...options }: CloneOptions,
 ): Promise<Booted> {
   onStage('restore')
-  const { host } = site.home
   const { memory, disk, folder } = template
   // Others write into shared memory, so it is a copy; else what the guest does not change stays shared.
   const isCopy = memory !== undefined && spec.memory.shared
@@ -47,19 +46,19 @@ export async function clone(
       hostname: spec.name,
       ...(disk && { disk: { file: disk, snapshot: true } }),
     }),
-    template: { folder, ...(isCopy && { copy: memory }) },
+    ...(isCopy && { copy: { of: memory, beside: folder } }),
     ...(memory && { memoryFile: isCopy ? MEMORY_COPY : { path: memory, share: false } }),
   })
   const shell = new Shell(machine.console)
   const restore = async () => {
-    await loadTemplate(site, machine, template)
+    await loadState(machine, { path: template.state, withMemory: memory === undefined })
+    machine.kernelLog.continueFrom(template.kernelLog)
     await Promise.all([
       machine.qmp.execute('cont'),
       onLaunched(machine),
       machine.agent.identify({ hostname: spec.name }),
       shell.adopt({ hostname: spec.name, secret: template.secret }),
     ])
-    void markUsed(host, template).catch(() => {})
     onStage('devices')
     if (spec.devices.length > 0) await machine.agent.bindNics()
   }
@@ -75,15 +74,4 @@ export async function clone(
     throw error
   }
   return { machine, shell }
-}
-
-async function loadTemplate(site: VmSite, machine: Machine, template: Template): Promise<void> {
-  const { kernelLog, where } = machine
-  const [isThere] = await Promise.all([
-    // Had somebody removed the memory's file meanwhile, QEMU would have made an empty one.
-    isStillThere(site.home.host, template),
-    loadState(machine, { path: template.state, withMemory: template.memory === undefined }),
-  ])
-  if (!isThere) throw new GuestError('its template went away', where)
-  kernelLog.continueFrom(template.kernelLog)
 }

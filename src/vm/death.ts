@@ -1,7 +1,7 @@
-import { InfrastructureError, VmDiedError } from '../errors.ts'
+import { type DutErrorDetails, InfrastructureError, VmDiedError } from '../errors.ts'
 import type { Exit } from '../host/host.ts'
 import type { Lifeline } from '../lifeline.ts'
-import { hintFor } from '../qemu/hints.ts'
+import { hintFor, MUTE_HINT } from '../qemu/hints.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { formatDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -71,6 +71,18 @@ function causeOfDeath(
   return new VmDiedError(`QEMU ${how}, ${after}`, {
     ...where,
     tail: [...complaints, kernelLog()?.tail() ?? ''].join('\n'),
+  })
+}
+
+/** Of a QEMU that runs and does not answer, with its own words, which may say what it waits for. */
+export function muteError(
+  complaints: readonly string[],
+  options: Pick<DutErrorDetails, 'vm' | 'dut' | 'elapsedMs' | 'cause'>,
+): InfrastructureError {
+  return new InfrastructureError('QEMU started but does not answer on QMP', {
+    ...options,
+    tail: complaints.join('\n'),
+    hint: hintFor(complaints) ?? MUTE_HINT,
   })
 }
 

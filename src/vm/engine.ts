@@ -1,14 +1,14 @@
 import type { Duplex } from 'node:stream'
 import { type ByteStream, kept } from '../console/stream.ts'
-import { InfrastructureError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { Lifeline } from '../lifeline.ts'
 import { type PlacedDevice, qemuArgs } from '../qemu/args.ts'
 import { type Boot, isBuiltIn } from '../qemu/guest-args.ts'
-import { type QemuProcess, type StartedFrom, startQemu } from '../qemu/process.ts'
+import { type MemorySource, type QemuProcess, startQemu } from '../qemu/process.ts'
 import { connectQmp, type Qmp, QmpClosedError } from '../qemu/qmp.ts'
+import { stopSignal } from '../scope.ts'
 import { waitFor } from '../wait.ts'
-import { awaitDeath } from './death.ts'
+import { awaitDeath, muteError } from './death.ts'
 import type { VmSite } from './home.ts'
 import type { KernelLog } from './kernel-log.ts'
 import type { ResolvedSpec } from './spec.ts'
@@ -20,15 +20,19 @@ export interface Engine {
   readonly qemu: QemuProcess
   readonly qmp: Qmp
   /** The kernel's messages are in what the console says, where they have no stream of their own. */
-  readonly streams: { console: ByteStream; kernelLog?: Duplex; agent: Duplex }
+  readonly streams: {
+    console: ByteStream
+    kernelLog?: Duplex
+    agent: Duplex
+    /** The QEMU guest agent's, where the VM is to have one. */
+    guestAgent?: Duplex
+  }
   /** Ends with this QEMU. */
   readonly life: Lifeline
   /** Those that it has now. */
   readonly devices: PlacedDevice[]
   /** Of its memory, only what it has changed is its own. */
   readonly isClone: boolean
-  /** Its memory began as a file that was mapped, not loaded. */
-  readonly isMapped: boolean
   /** `performance.now()` when QEMU was started. */
   readonly startedAt: number
   /** Set before it is asked to go, so that its end is not taken for a death. */
@@ -47,15 +51,20 @@ export interface EngineOptions {
   devices: PlacedDevice[]
   /** A file that its memory is, or begins with. */
   memoryFile?: { path: string; share: boolean }
-  /** What it is a clone of. */
-  template?: StartedFrom
+  /** A folder that is in use as long as it lives. */
+  held?: string
+  /** What its memory is a copy of. */
+  copy?: MemorySource
   /** Its NICs are connected to nothing: it is to be saved. */
   unconnected?: boolean
   /** Waits for a saved machine. */
   incoming?: boolean
+  /** How long it may take until it answers on QMP, milliseconds; {@link QEMU_PATIENCE_MS} at most. */
+  timeoutMs?: number
+  signal?: AbortSignal
 }
 
-/** How long QEMU may take until it answers on QMP; it needs some 50 ms. */
+/** QEMU needs some 50 ms until it answers. */
 const QEMU_PATIENCE_MS = 30_000
 
 /**
@@ -69,16 +78,20 @@ export async function startEngine(
   spec: ResolvedSpec,
   options: EngineOptions,
 ): Promise<Engine> {
-  const { dir, lease, accel, boot, devices, memoryFile, template } = options
-  const { unconnected, incoming } = options
+  const { dir, lease, accel, boot, devices, memoryFile, held, copy } = options
+  const { unconnected, incoming, timeoutMs = QEMU_PATIENCE_MS, signal } = options
   const { host } = site.home
   const where = { vm: spec.name, dut: site.home.name }
-  const sockets = { qmp: `${dir}/qmp`, kernelLog: `${dir}/klog`, agent: `${dir}/agent` }
+  const sockets = {
+    ...{ qmp: `${dir}/qmp`, kernelLog: `${dir}/klog`, agent: `${dir}/agent` },
+    ...(spec.agent && { guestAgent: `${dir}/qga` }),
+  }
   const { pages } = lease.holding
   const listeners = {
     qmp: await host.listen(sockets.qmp),
     ...(isBuiltIn(boot) && { kernelLog: await host.listen(sockets.kernelLog) }),
     agent: await host.listen(sockets.agent),
+    ...(sockets.guestAgent && { guestAgent: await host.listen(sockets.guestAgent) }),
   }
   const args = qemuArgs({
     ...{ ...spec, accel, cpu: spec.cpus, boot, sockets, devices },
@@ -93,7 +106,7 @@ export async function startEngine(
   const life = new Lifeline()
   const startedAt = performance.now()
   const qemu = startQemu(host, [spec.qemu, ...args], {
-    ...{ dir, lockFile: lease.lockFile, env: site.env, template },
+    ...{ dir, lockFile: lease.lockFile, env: site.env, held, copy },
   })
   const console = kept(qemu.terminal)
   const parts: { engine?: Engine; shutdownReason?: string } = {}
@@ -105,30 +118,27 @@ export async function startEngine(
     shutdownReason: () => parts.shutdownReason,
     stopping: () => parts.engine?.stopping ?? false,
   })
+  const patience = {
+    timeoutMs: Math.min(timeoutMs, QEMU_PATIENCE_MS),
+    signal: stopSignal(life.ended, signal),
+  }
   try {
-    const patience = {
-      timeoutMs: QEMU_PATIENCE_MS,
-      signal: life.ended,
-      onTimeout: (elapsedMs: number) =>
-        new InfrastructureError('QEMU started but does not answer on QMP', { ...where, elapsedMs }),
-    }
     const kernelLog =
       listeners.kernelLog && (await waitFor(listeners.kernelLog.connection, patience))
     const agent = await waitFor(listeners.agent.connection, patience)
-    const qmp = await connectQmp(await waitFor(listeners.qmp.connection, patience), {
-      signal: life.ended,
-      timeoutMs: QEMU_PATIENCE_MS,
-    })
+    const guestAgent =
+      listeners.guestAgent && (await waitFor(listeners.guestAgent.connection, patience))
+    const qmp = await connectQmp(await waitFor(listeners.qmp.connection, patience), patience)
     void (async () => {
       for await (const { data } of qmp.events('SHUTDOWN')) {
         parts.shutdownReason = String(data?.reason)
       }
     })()
     const engine: Engine = {
-      ...{ where, dir, qemu, qmp, streams: { console, kernelLog, agent }, life, devices },
+      ...{ where, dir, qemu, qmp, streams: { console, kernelLog, agent, guestAgent } },
+      ...{ life, devices },
       ...{
         isClone: memoryFile?.share === false,
-        isMapped: memoryFile !== undefined,
         startedAt,
         stopping: false,
       },
@@ -139,9 +149,11 @@ export async function startEngine(
     // A connection that closes is QEMU's end, and QEMU's own words are the better message.
     if (error instanceof QmpClosedError) await waitFor(dead, { timeoutMs: 1000 }).catch(() => {})
     const cause = life.ended.aborted ? life.ended.reason : error
+    const isMute = !patience.signal?.aborted
+    const elapsedMs = performance.now() - startedAt
     qemu.kill()
     await dead
-    throw cause
+    throw isMute ? muteError(await qemu.complaints(), { ...where, elapsedMs, cause }) : cause
   } finally {
     for (const listener of Object.values(listeners)) listener.close()
   }
@@ -155,7 +167,8 @@ export async function discard(engine: Pick<Engine, 'qemu' | 'stopping'>): Promis
 }
 
 /** Resolves when all that came out of a QEMU that has ended, but for its console, has been read. */
-export async function allRead({ streams: { kernelLog, agent } }: Engine): Promise<void> {
-  const open = [kernelLog, agent].filter((stream) => stream !== undefined && !stream.closed)
+export async function allRead({ streams }: Engine): Promise<void> {
+  const { kernelLog, agent, guestAgent } = streams
+  const open = [kernelLog, agent, guestAgent].filter((stream) => stream && !stream.closed)
   await Promise.all(open.map((stream) => new Promise((resolve) => stream?.once('close', resolve))))
 }

@@ -5,9 +5,11 @@ import type { Pattern } from '../console/pattern.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Shell } from '../console/shell.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
+import { UsageError } from '../errors.ts'
 import { defer } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { copyIn, copyOut } from './files.ts'
+import { type GuestAgent, openGuestAgent } from './guest-agent.ts'
 import type { Machine } from './machine.ts'
 import { openSession, type Session } from './session.ts'
 import { spawnProgram } from './spawn.ts'
@@ -19,11 +21,31 @@ export abstract class GuestAccess {
   readonly #machine: Machine
   readonly #shell: Shell
   #sessions = 0
+  #agent: GuestAgent | undefined
 
   constructor(machine: Machine, shell: Shell) {
     this.#machine = machine
     this.#shell = shell
     this.console = machine.console
+  }
+
+  /** Ends QEMU; see `Vm.stop`. */
+  abstract stop(): Promise<void>
+
+  /**
+   * The QEMU guest agent of a guest of your own.
+   *
+   * @throws UsageError where the spec has no `agent: true`
+   */
+  get agent(): GuestAgent {
+    const { guestAgent, where } = this.#machine
+    if (guestAgent === undefined) {
+      throw new UsageError(`${where.vm}: vm.agent: the VM has no port of the QEMU guest agent`, {
+        hint: 'write agent: true in its spec, beside guest: { disk }; the default guest has vm.exec instead',
+      })
+    }
+    this.#agent ??= openGuestAgent(this.#machine, () => this.stop())
+    return this.#agent
   }
 
   /**

@@ -1,9 +1,11 @@
 import type { ExecOptions, ExecResult } from '../console/exec.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Host } from '../host/host.ts'
+import type { ArchName } from '../image/arch.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import type { Need } from '../lease/needs.ts'
+import type { HeldTemplates } from './template-hold.ts'
 
 /** What a DUT gives to the VMs on it. */
 export interface VmHome {
@@ -40,10 +42,12 @@ export interface VmSite {
   env: Record<string, string>
   /** Where templates are kept on the DUT. @throws InfrastructureError where they cannot be */
   templates(): Promise<TemplateStore>
+  /** Those that the suite has a copy of. */
+  held: HeldTemplates
   /** Something that one should know, once in a run. */
   note(line: string): void
-  guest(): Promise<Guest>
-  accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg'): Promise<'kvm' | 'tcg'>
+  guest(architecture: ArchName): Promise<Guest>
+  accel(qemu: string, wanted: 'auto' | 'kvm' | 'tcg', arch: ArchName): Promise<'kvm' | 'tcg'>
   /** A fresh socket on the segment of a link. */
   segment(link: string): Promise<string>
   /** A fresh one that is not on the segment yet. */

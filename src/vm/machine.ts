@@ -1,8 +1,10 @@
 import type { Duplex } from 'node:stream'
 import { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
+import { GuestError } from '../errors.ts'
 import { Lifeline } from '../lifeline.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
+import { GuestAgentPort } from '../qemu/guest-agent.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { panicked } from './death.ts'
@@ -19,6 +21,8 @@ export class Machine {
   readonly console: Console
   readonly kernelLog: KernelLog
   readonly agent: Agent
+  /** The QEMU guest agent's, where the spec asks for it. */
+  readonly guestAgent: GuestAgentPort | undefined
   /** Why there is no shell at its console. */
   noShell: (() => Error) | undefined
   /** Ends with the QEMU that the guest is in. */
@@ -36,6 +40,7 @@ export class Machine {
       panic: (line) => void panicked(line, { kernelLog: this.kernelLog, life, where }),
     })
     this.agent = new Agent(streams.agent, (error) => life.alarm(error))
+    this.guestAgent = streams.guestAgent && new GuestAgentPort(streams.guestAgent, where)
     this.#engine = engine
     this.#leanOn(engine)
   }
@@ -91,7 +96,14 @@ export class Machine {
     this.console.moveTo(streams.console)
     this.kernelLog.moveTo(this.#kernelLines(engine))
     this.agent.moveTo(streams.agent)
+    if (streams.guestAgent) this.guestAgent?.moveTo(streams.guestAgent)
     this.#leanOn(engine)
+  }
+
+  /** Ends what is under way in the guest, for one that begins anew or is taken back. */
+  async endAll(reason: string): Promise<void> {
+    await this.agent.endAll(reason)
+    this.guestAgent?.interrupt(new GuestError(reason, this.where))
   }
 
   readonly #left = new WeakSet<Engine>()

@@ -2,6 +2,7 @@ import { UsageError } from '../errors.ts'
 import { checkKeys } from '../options.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
+import { goesAlong } from '../qemu/memory-args.ts'
 import { deviceId } from '../qemu/plug.ts'
 import { type Duration, parseDuration, parseSize, type Size } from '../units.ts'
 import type { VmHome } from './home.ts'
@@ -80,8 +81,8 @@ export function resolveMigrate(
   {
     home,
     placed,
-    isMapped,
-  }: { home: VmHome; placed: ReadonlyMap<number, PlacedDevice>; isMapped: boolean },
+    accel,
+  }: { home: VmHome; placed: ReadonlyMap<number, PlacedDevice>; accel: 'kvm' | 'tcg' },
 ): MigrateWish {
   const what = `${spec.name}: migrate`
   checkKeys(what, options, KEYS)
@@ -105,15 +106,10 @@ export function resolveMigrate(
     throw new UsageError(`${what}: downtimeLimit: ${downtimeLimit} is more than QEMU takes: 2000 s`)
   }
   checkDevices(what, devices, placed)
-  if (isMapped) {
-    // QEMU 7.2 misses some of what such a guest writes while it is moved: under traffic its kernel
-    // panicked in the second QEMU. One that was loaded page by page, or booted, does not.
-    throw new UsageError(
-      `${what}: a clone whose memory is mapped from a template cannot be moved`,
-      {
-        hint: "start it with boot: 'cold', or vm.restart() first",
-      },
-    )
+  if (!goesAlong(spec.memory, accel)) {
+    throw new UsageError(`${what}: QEMU loses what is written to huge pages meanwhile under TCG`, {
+      hint: 'leave memory.hugepages out',
+    })
   }
   const reason = whyNot(spec, placed, devices)
   if (reason !== undefined) throw new UsageError(`${what}: ${reason[0]}`, { hint: reason[1] })

@@ -166,7 +166,7 @@ async function settleOver(
   const before = parts.lease
   parts.lease = target.lease
   await Promise.all([plugs.moved(left.devices), before.release()])
-  const own = ['qmp', 'klog', 'agent', 'qemu.log']
+  const own = ['qmp', 'klog', 'agent', 'qga', 'qemu.log']
   const old = left.dir === parts.dir ? own.map((name) => `${left.dir}/${name}`) : [left.dir]
   await Promise.all(old.map((path) => host.remove(path)))
   await snapshots.moved()

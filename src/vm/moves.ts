@@ -19,12 +19,11 @@ export class Moves {
 
   /** See `Vm.migrate`. */
   migrate(options: MigrateOptions): Promise<Migration> {
-    const { home, spec, plugs } = this.#parts
+    const { home, spec, plugs, accel } = this.#parts
     return this.#alone('migrate', () =>
       plugs.inTurn(async () => {
         const wish = resolveMigrate(spec, options, {
-          ...{ home, placed: plugs.placed },
-          isMapped: this.#parts.machine.engine.isMapped,
+          ...{ home, placed: plugs.placed, accel },
         })
         const signal = anySignal(wish.signal, this.#stop.signal)
         return migrateVm(this.#parts, { ...wish, signal })

@@ -2,8 +2,9 @@ import { GuestError, UsageError } from '../errors.ts'
 import { attachTap, ensureBridge } from '../lease/bridge.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
-import { FORWARD_ADDRESS, type PlacedDevice, SLOTS } from '../qemu/args.ts'
+import { FORWARD_ADDRESS, type PlacedDevice } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
+import { machineKind, SLOTS } from '../qemu/machine-kind.ts'
 import { deviceId, pciAddress, plug, unplug } from '../qemu/plug.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
@@ -131,6 +132,7 @@ export class Plugs {
       const placed = await this.#place(device, number, entry)
       await plug(qmp, placed, {
         ...{ index: number, accel: this.#options.accel, backend: { timeoutMs, signal } },
+        port: machineKind(this.#spec.machine).port?.(number),
         onConnected: () => this.#attachTaps(placed),
       })
       devices.push(placed)

@@ -1,6 +1,7 @@
 import { UsageError } from '../errors.ts'
-import { hasSlots, needsSharedMemory, SLOTS } from '../qemu/args.ts'
+import { needsSharedMemory } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
+import { hasSlots, SLOTS } from '../qemu/machine-kind.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 /** @throws UsageError where a VM of that spec cannot have that device plugged in */

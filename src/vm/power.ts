@@ -3,6 +3,7 @@ import { GuestError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
+import { callGuestAgent } from './guest-agent-call.ts'
 import type { Machine } from './machine.ts'
 import type { VmParts } from './parts.ts'
 
@@ -18,9 +19,10 @@ export async function powerOff(
 ): Promise<void> {
   const timeoutMs = parseDuration(timeout, 'timeout')
   machine.stopping = true
-  // Without an agent it is told as by its button. The end of either may come before its answer.
-  if (machine.agent.absent !== undefined) machine.qmp.execute('system_powerdown').catch(() => {})
-  else exec(machine, 'poweroff').catch(() => {})
+  // The end may come before an answer.
+  if (machine.agent.absent === undefined) exec(machine, 'poweroff').catch(() => {})
+  else if (machine.guestAgent) void tellGuestAgent(machine)
+  else pressButton(machine)
   await waitFor(machine.qemu.exited, {
     ...{ timeoutMs, signal: stopSignal(signal) },
     onTimeout: (elapsedMs) =>
@@ -31,6 +33,21 @@ export async function powerOff(
         hint: 'vm.stop() ends it whatever the guest does',
       }),
   })
+}
+
+/** Without our agent in it, a guest is told as by its button. */
+function pressButton({ qmp }: Machine): void {
+  qmp.execute('system_powerdown').catch(() => {})
+}
+
+/** How long a QEMU guest agent may take until it is known to be there. */
+const GUEST_AGENT_MS = 5000
+
+/** By its QEMU guest agent, which no setting of the guest's can have ignored; else by its button. */
+async function tellGuestAgent(machine: Machine): Promise<void> {
+  const options = { timeoutMs: GUEST_AGENT_MS, signal: machine.life.ended }
+  const args = { mode: 'powerdown' }
+  await callGuestAgent(machine, 'guest-shutdown', args, options).catch(() => pressButton(machine))
 }
 
 /** How long QEMU gets to end by itself before it is killed. */

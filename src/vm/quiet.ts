@@ -26,12 +26,13 @@ const QUIET_PATIENCE_MS = 5000
 export async function becomeQuiet(
   host: Host,
   machine: Machine,
-  { isBuiltIn }: { isBuiltIn: boolean },
+  { isBuiltIn, button }: { isBuiltIn: boolean; button: boolean },
 ): Promise<void> {
   const [wait, timeout] = isBuiltIn
     ? [AWAIT_BUTTON, BUTTON_PATIENCE_MS]
     : [AWAIT_INIT, INIT_PATIENCE_MS]
-  await exec(machine, wait, { timeout }).catch(() => {}) // it may have none
+  const isAwaited = button || !isBuiltIn
+  if (isAwaited) await exec(machine, wait, { timeout }).catch(() => {}) // it may have none
   for (let i = 0; i < WARM_UPS; i++) await exec(machine, 'true')
   await idle(host, machine)
 }

@@ -25,7 +25,7 @@ export async function resetVm(
     await agent.hold({ timeoutMs: LAST_ANSWER_MS }).catch(() => {}) // all that was sent is read
     console.hold()
     await qmp.execute('stop')
-    await agent.endAll(RESET)
+    await machine.endAll(RESET)
     await qemu.unread()
     // By -no-reboot any reset is QEMU's end, also one that the BIOS does by itself as it begins anew
     // (SeaBIOS, handle_post: what it changed of its own code in memory is still there).

@@ -40,10 +40,10 @@ export async function restartVm(
     throw error
   }
   const load = async () => {
-    const { agent, devices } = machine
+    const { devices } = machine
     const patience = { timeoutMs: CLOSED_PATIENCE_MS }
     await waitFor(allRead(machine.engine), patience)
-    await agent.endAll(RESTARTED)
+    await machine.endAll(RESTARTED)
     try {
       const { dir } = machine.engine
       const engine = await startEngine(site, spec, { dir, lease, accel, boot, devices })

@@ -104,7 +104,7 @@ export class Snapshots {
     const load = async () => {
       await agent.hello({ timeoutMs: LAST_ANSWER_MS }).catch(() => {}) // all that was sent is read
       await qmp.execute('stop')
-      await agent.endAll(RESTORED)
+      await this.#machine.endAll(RESTORED)
       await this.#file.load(kept.tag)
       kernelLog.goBackTo(kept.kernelLog)
       await qmp.execute('cont')

@@ -4,6 +4,7 @@ import { checkInteger, checkKeys } from '../options.ts'
 import { needsSharedMemory } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
 import type { Disk } from '../qemu/disks.ts'
+import { resolveMachine } from '../qemu/machine-kind.ts'
 import { parseSize, type Size } from '../units.ts'
 import { type DiskSpec, resolveDisks } from './disks.ts'
 import { type ForeignGuest, type GuestSpec, resolveGuest } from './foreign.ts'
@@ -40,15 +41,20 @@ export interface VmSpec {
   guest?: 'default' | GuestSpec
   /** For a guest of your own that asks who is there; the same as `guest.login`. */
   login?: Login
+  /**
+   * Gives a guest of your own the port of the QEMU guest agent, a service that its image has to have:
+   * `vm.agent` talks to it. False by default.
+   */
+  agent?: boolean
   /** `'512M'` where none is given. */
   memory?: Size | MemorySpec
   /** 1 where none is given. */
   cpus?: number | CpuSpec
   /** `'auto'`: KVM where it really works, else TCG. */
   accel?: 'auto' | 'kvm' | 'tcg'
-  /** QEMU's machine type; `q35` where none is given. */
+  /** QEMU's machine type; `q35` where none is given, `virt` with `qemu-system-aarch64`. */
   machine?: string
-  /** Path of the emulator; `qemu-system-x86_64` where none is given. */
+  /** Path of the emulator; the one of the machine where none is given: `qemu-system-x86_64`. */
   qemu?: string
   /** Made by `vhostUser`, `link`, `userNet`, `tap`, `vfio` and `raw`. The first NIC is the guest's eth0. */
   devices?: readonly Device[]
@@ -67,6 +73,7 @@ export interface VmSpec {
 export interface ResolvedSpec {
   name: string
   guest: 'default' | ForeignGuest
+  agent: boolean
   memory: { size: Size; hugepages: false | true | '2M' | '1G'; shared: boolean; node?: number }
   cpus: CpuSpec
   accel: 'auto' | 'kvm' | 'tcg'
@@ -85,10 +92,8 @@ export function loginOf({ guest }: ResolvedSpec): Login | undefined {
 
 const KEYS = [
   ...['name', 'guest', 'login', 'memory', 'cpus', 'accel', 'machine', 'qemu', 'devices', 'disks'],
-  ...['boot', 'extraArgs'],
+  ...['agent', 'boot', 'extraArgs'],
 ]
-/** Keys of the contract that this version does not know how to honour. */
-const NOT_YET = ['agent']
 
 /** Below this the default guest's kernel and its RAM overlay do not fit. */
 const LEAST_MEMORY = '128M'
@@ -100,21 +105,17 @@ const LEAST_MEMORY = '128M'
  */
 export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
   const what = `vm${index}`
-  for (const key of NOT_YET) {
-    if (typeof spec === 'object' && spec !== null && key in spec) {
-      throw new UsageError(`${what}: the option "${key}" is not supported by this version`)
-    }
-  }
   checkKeys(what, spec, KEYS)
-  const { name = what, accel = 'auto', machine = 'q35' } = spec
-  const { qemu = 'qemu-system-x86_64', devices = [], extraArgs = [] } = spec
+  const { name = what, accel = 'auto', devices = [], extraArgs = [] } = spec
   // It names a folder, so it is never `.` or `..`.
   if (!/^\w[\w.-]{0,31}$/.test(name)) {
     throw new UsageError(`${what}: ${JSON.stringify(name)} cannot be a VM's name`, {
       hint: 'up to 32 letters, digits, dots, dashes and underscores, no dot or dash first',
     })
   }
+  const { machine, qemu } = resolveMachine(name, spec)
   const guest = resolveGuest(name, spec.guest ?? 'default', spec.login)
+  const agent = resolveAgent(name, guest, spec.agent ?? false)
   if (!['auto', 'kvm', 'tcg'].includes(accel)) {
     throw new UsageError(`${name}: accel: ${JSON.stringify(accel)} is unknown`, {
       hint: `'auto', 'kvm' or 'tcg'`,
@@ -139,7 +140,20 @@ export function resolveSpec(spec: VmSpec, index: number): ResolvedSpec {
   const disks = resolveDisks(name, spec.disks ?? [])
   const memory = resolveMemory(name, spec.memory ?? '512M', devices)
   const cpus = resolveCpus(name, spec.cpus ?? 1)
-  return { name, guest, memory, cpus, accel, machine, qemu, devices, disks, boot, extraArgs }
+  return {
+    ...{ name, guest, agent, memory, cpus, accel, machine, qemu },
+    ...{ devices, disks, boot, extraArgs },
+  }
+}
+
+function resolveAgent(name: string, guest: ResolvedSpec['guest'], agent: boolean): boolean {
+  if (typeof agent !== 'boolean') {
+    throw new UsageError(`${name}: agent: ${JSON.stringify(agent)} is neither true nor false`)
+  }
+  if (!agent || guest !== 'default') return agent
+  throw new UsageError(`${name}: agent: the default guest has no QEMU guest agent`, {
+    hint: 'vm.exec, vm.shutdown and vm.ports do there what it is for; guest: { disk } is an image that may have it',
+  })
 }
 
 /** @throws UsageError for what it cannot be */

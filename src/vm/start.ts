@@ -1,6 +1,7 @@
 import { DutError, firstLine, GuestError, UsageError } from '../errors.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { bindVfio } from '../lease/pci.ts'
+import { checkMachineAccel, machineKind } from '../qemu/machine-kind.ts'
 import { stopSignal } from '../scope.ts'
 import { type Booted, boot } from './boot.ts'
 import { bootOf, withOpenDisks } from './boot-of.ts'
@@ -46,12 +47,14 @@ export async function startVm(
   const { host, name: dut } = site.home
   const signal = stopSignal(given)
   const dir = `${site.dir}/${wanted.name}`
+  const { name: arch } = machineKind(wanted.machine).arch
   try {
     const [guest, accel, spec] = await Promise.all([
-      site.guest(),
-      site.accel(wanted.qemu, wanted.accel),
+      site.guest(arch),
+      site.accel(wanted.qemu, wanted.accel, arch),
       withOpenDisks(host, wanted, { vm: wanted.name, dut }),
     ])
+    checkMachineAccel(spec, accel)
     signal?.throwIfAborted()
     await host.remove(dir) // of a VM of that name which died
     await host.makeDir(dir, 0o700)

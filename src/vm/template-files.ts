@@ -27,6 +27,11 @@ export interface TemplateLabel {
   devices: readonly string[]
 }
 
+/** A template's folder has its key for a name. */
+export function keyOf(folder: string): string {
+  return folder.slice(folder.lastIndexOf('/') + 1)
+}
+
 /** When a file was written last, in nanoseconds' worth of milliseconds, and its bytes. */
 interface Seen {
   size: number
@@ -57,21 +62,14 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
     if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
       return undefined
     }
-    const key = folder.slice(folder.lastIndexOf('/') + 1)
     const { kernelLog, secret } = facts
     return {
-      ...{ key, folder, state, kernelLog, secret },
+      ...{ key: keyOf(folder), folder, state, kernelLog, secret },
       ...{ ...(facts.memory && { memory }), ...(facts.disk && { disk: `${folder}/disk` }) },
     }
   } catch {
     return undefined // none, or half of one
   }
-}
-
-/** Whether the files of a template that was read are still those. */
-export async function isStillThere(host: Host, { folder }: Template): Promise<boolean> {
-  const facts = await readFacts(host, folder).catch(() => undefined)
-  return facts !== undefined && isUntouched(host, folder, facts)
 }
 
 // Memory is too large to be read each time; who changes it changes its times as well.

@@ -6,7 +6,7 @@ import { readFacts, type TemplateLabel, touchedAt } from './template-files.ts'
 
 /*
  * The folder that all templates of a user are in. Whoever adds to it or takes away holds its lock; a
- * template's own lock is held, shared, by the QEMUs of its clones, a draft's by its maker.
+ * template's own lock is held, shared, by whoever keeps a copy of it, a draft's by its maker.
  */
 
 /** A template as it lies there. */
@@ -19,14 +19,14 @@ export interface StoredTemplate {
   bytes: number
   /** Milliseconds since 1970. */
   usedAt: number
-  /** Whether VMs run that are its clones, or somebody makes it. */
+  /** Whether a suite has a copy of it, or somebody makes it. */
   inUse: boolean
 }
 
 const KEY_LENGTH = 16
 const WHOLE = /^[0-9a-f]{16}$/
-/** Drafts, and what is just being removed. */
-const PART = /^[0-9a-f]{16}\.(draft|gone-[0-9a-f]{8})$/
+/** Drafts, what is just being removed, and copies that lose their name at once. */
+const PART = /^[0-9a-f]{16}\.(draft|(gone|copy)-\w{8})$/
 
 /** Whatever is on the shelf, most recently used first. */
 export async function listTemplates(host: Host, path: string): Promise<StoredTemplate[]> {
@@ -114,6 +114,19 @@ export function openDraft(
     }
     await host.makeDir(folder, 0o700)
     return { folder, lock: await host.lock(folder, { shared: true }) }
+  })
+}
+
+/**
+ * Drops as many as take so many bytes, those used longest ago first, but none that is in use.
+ *
+ * @returns bytes that they took
+ */
+export function dropSome(host: Host, path: string, bytes: number): Promise<number> {
+  return withShelf(host, path, async () => {
+    const all = await listTemplates(host, path)
+    const total = all.reduce((sum, { bytes }) => sum + bytes, 0)
+    return total - (await dropOldest(host, path, total - bytes))
   })
 }
 

@@ -5,7 +5,8 @@ import type { Host } from '../host/host.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { section } from '../lease/section.ts'
-import { hasSlots, qemuArgs, SLOTS } from '../qemu/args.ts'
+import { qemuArgs } from '../qemu/args.ts'
+import { hasSlots, machineKind, SLOTS } from '../qemu/machine-kind.ts'
 import { createOverlay } from '../qemu/overlay.ts'
 import { outsideScope } from '../scope.ts'
 import { parseSize } from '../units.ts'
@@ -17,7 +18,7 @@ import { saveState } from './migrate.ts'
 import { isNic, unconnectedDevices } from './place.ts'
 import { becomeQuiet } from './quiet.ts'
 import { loginOf, type ResolvedSpec } from './spec.ts'
-import { readTemplate, sealTemplate, type Template, type TemplateLabel } from './template-files.ts'
+import { sealTemplate, type Template, type TemplateLabel } from './template-files.ts'
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
@@ -60,8 +61,8 @@ interface ObtainOptions {
 }
 
 /**
- * The template of a VM's shape, made first where there is none that is whole. One process of the host
- * makes it while the others wait for it.
+ * The suite's copy of the template of a VM's shape, which is made first where there is none that is whole.
+ * One process of the host makes it while the others wait for it.
  *
  * @throws what a boot throws; InfrastructureError where there is no place for templates
  */
@@ -76,16 +77,16 @@ export async function obtainTemplate(
   const reason = hopeless.get(`${host.name} ${key}`)
   if (reason !== undefined) throw new InfrastructureError(reason)
   const folder = `${store.path}/${key}`
-  const found = await readTemplate(host, folder)
+  const found = await site.held.hold(folder)
   if (found) return found
   const { signal, onStage } = options
   onStage('template')
   const make = async () => {
-    const made = await readTemplate(host, folder)
+    const made = await site.held.hold(folder)
     if (made) return made
     await dropTemplate(host, folder)
     await makeTemplate(site, spec, { ...options, store, folder, key })
-    const whole = await readTemplate(host, folder)
+    const whole = await site.held.hold(folder)
     if (whole === undefined) throw new InfrastructureError('its template went away at once')
     return whole
   }
@@ -114,7 +115,7 @@ async function templateKey(
     boot: bootOf(spec, guest),
     devices: unconnectedDevices(spec.devices),
     memory: { ...spec.memory, shared: false, hugepages: false },
-    sockets: { qmp: '', kernelLog: '', agent: '' },
+    sockets: { qmp: '', kernelLog: '', agent: '', ...(spec.agent && { guestAgent: '' }) },
   })
   const parts = isInState(spec) ? 'one file' : 'memory apart'
   // What the guest has read of its disks is in its memory.
@@ -155,7 +156,7 @@ async function makeTemplate(
     const withMemory = isInState(spec)
     const disk = await draftDisk(host, spec, draft)
     const { machine } = await boot(site, spec, {
-      ...{ ...options, unconnected: true, template: { folder: draft }, login: loginOf(spec) },
+      ...{ ...options, unconnected: true, held: draft, login: loginOf(spec) },
       boot: bootOf(spec, guest, { hostname: 'template', ...(disk && { disk }) }),
       ...(!withMemory && { memoryFile: { path: `${draft}/memory`, share: true } }),
     })
@@ -166,7 +167,10 @@ async function makeTemplate(
         throw new InfrastructureError(reason)
       }
       if (spec.devices.length > 0) await exec(machine, UNBIND_NICS, { check: true })
-      await becomeQuiet(host, machine, { isBuiltIn: spec.guest === 'default' })
+      await becomeQuiet(host, machine, {
+        isBuiltIn: spec.guest === 'default',
+        button: machineKind(spec.machine).button,
+      })
       await saveState(host, machine, { path: `${draft}/state`, withMemory })
     } finally {
       await discard(machine)

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
+import { readRecipe } from '../../src/image/recipe.ts'
 import { startProcess } from '../lease/process.ts'
 import { cli, makeBin, startCli, usePlace } from './cli.ts'
 import { CURRENT, GUEST_BYTES, OLD, putGuest } from './guest-folders.ts'
@@ -22,6 +23,16 @@ describe('guest path', () => {
     expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 1 })
     expect(stderr).toMatch(/\n→ build it: npx vitest-dut guest build\n$/)
   })
+
+  test('of another processor is another, and there are two', async () => {
+    await putGuest(cache(), CURRENT)
+    const { stderr, exitCode } = await guest('path', '--arch', 'arm64')
+    expect(exitCode).toBe(1)
+    expect(stderr).toMatch(/\n→ build it: npx vitest-dut guest build --arch arm64\n$/)
+    const unknown = await guest('path', '--arch', 'toString')
+    expect(unknown.stderr).toMatch(/^--arch toString: there is no built-in guest for that\n/)
+    expect(unknown.exitCode).not.toBe(0)
+  })
 })
 
 describe('guest list', () => {
@@ -33,7 +44,7 @@ describe('guest list', () => {
     expect(exitCode).toBe(0)
     expect(stdout.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
       ['KEY', 'SIZE', 'AGE', 'STATE'],
-      [CURRENT, '3.0K', '36 h', 'current'],
+      [CURRENT, '3.0K', '36 h', 'current for amd64'],
       [OLD, '3.0K', '3 days', 'unused'],
       [OLD, '3.0K', '9 days', 'unfinished build'],
       [''],
@@ -60,6 +71,13 @@ describe('guest list', () => {
     })
   })
 
+  test('a current one says for which processor', async () => {
+    const { key } = await readRecipe(undefined, 'arm64')
+    await putGuest(cache(), key.slice(0, 16))
+    const [listed] = JSON.parse((await guest('list', '--json')).stdout).guests
+    expect(listed).toMatchObject({ current: true, arch: 'arm64' })
+  })
+
   test('of nothing', async () => {
     expect(await guest('list')).toMatchObject({ stdout: `no guests in ${cache()}\n`, exitCode: 0 })
     expect(JSON.parse((await guest('list', '--json')).stdout)).toEqual({ version: 1, guests: [] })
@@ -72,7 +90,9 @@ describe('guest prune', () => {
     const current = await putGuest(cache(), CURRENT)
     const { stdout, exitCode } = await guest('prune')
     expect(exitCode).toBe(0)
-    expect(stdout).toBe(`removed ${old} (3.0K)\nkept ${current} (current)\nremoved 1 guest, 3.0K\n`)
+    expect(stdout).toBe(
+      `removed ${old} (3.0K)\nkept ${current} (current for amd64)\nremoved 1 guest, 3.0K\n`,
+    )
     expect([existsSync(old), existsSync(current)]).toEqual([false, true])
   })
 
@@ -139,7 +159,7 @@ describe('guest build', () => {
     child.stderr.on('data', (data) => {
       told += data
     })
-    await expect.poll(() => told, { timeout: 30_000 }).toContain('downloading packages')
+    await expect.poll(() => told).toContain('downloading packages')
     const lines = told.trimEnd().split('\n')
     expect(lines.map((line) => line.replace(/ \(.*\)$/, ''))).toEqual([
       'guest: compiling its agent',

@@ -94,6 +94,22 @@ describe('programs that talk', () => {
     expect(steps[1]?.exitCode).toBe(7)
   })
 
+  test('wait for the shell where they are too long for a terminal, ten times', async () => {
+    const { shell } = await localShell()
+    const busy = 'echo ready; head -c 2000000 /dev/zero | cksum >/dev/null'
+    const long = `x=${'y'.repeat(9000)}; echo ${'$'}{#x}`
+    for (let i = 0; i < 10; i++) {
+      const { output } = await shell.cmd([busy, long], ['ready', ''], ['20s', '20s'])
+      expect(output).toBe('9000\n')
+    }
+    const error = await shell
+      .cmd(['echo on; cat', long], ['on', ''], ['20s', '300ms'])
+      .catch((e) => e)
+    expect(error.message).toContain('the shell did not come back in time')
+    expect(error.hint).toMatch(/^nothing was typed: a program .* 4095 bytes at most$/)
+    expect((await shell.cmd('echo back')).output).toBe('back\n')
+  })
+
   test('several lines are read by one program and then one by the shell', async () => {
     const { shell } = await localShell()
     const { outputs } = await shell.cmd(

@@ -9,7 +9,7 @@ function command(options: TestpmdOptions, where: 'vm' | 'dut' = 'dut', cpus = '0
 test('a guest without options: all NICs that are bound, in huge pages', () => {
   expect(command({ filePrefix: 'p' }, 'vm', '0')).toBe(
     'dpdk-testpmd --lcores 0@(0),1@(0) --no-telemetry --file-prefix=p --in-memory' +
-      ' -- -i --nb-cores=1 --total-num-mbufs=4096',
+      ' -- -i --nb-cores=1 --total-num-mbufs=4096 --no-mlockall',
   )
 })
 
@@ -17,7 +17,7 @@ test('a DUT with software devices: no NIC, no huge page, nothing shared', () => 
   expect(command({ vdevs: ['net_null0', 'net_null1,size=128'], filePrefix: 'p' })).toBe(
     'dpdk-testpmd --lcores 0@(0-3),1@(0-3) --no-telemetry --file-prefix=p --no-huge -m 128' +
       ' --no-shconf --no-pci --vdev net_null0 --vdev net_null1,size=128' +
-      ' -- -i --nb-cores=1 --total-num-mbufs=4096',
+      ' -- -i --nb-cores=1 --total-num-mbufs=4096 --no-mlockall',
   )
 })
 
@@ -45,7 +45,9 @@ test('everything else finds its place', () => {
     /nice -n \$0 "\$@" 7 \/opt\/testpmd --lcores 0@\(0-3\),1@\(0-3\),2@\(0-3\),3@\(0-3\) /,
   )
   expect(line).toMatch(/ -m 256 /)
-  expect(line).toMatch(/ --log-level=8 -- -i --nb-cores=3 --total-num-mbufs=9000 --txq=2$/)
+  expect(line).toMatch(
+    / --log-level=8 -- -i --nb-cores=3 --total-num-mbufs=9000 --no-mlockall --txq=2$/,
+  )
   expect(command({ vdevs: ['net_null0'], lcores: '0@0,1@1' })).toContain('--lcores 0@0,1@1 ')
 })
 

@@ -49,6 +49,20 @@ test('of 16 clones no two have anything of an identity in common, and all clocks
   }
 })
 
+test('a clone sends nothing before its guest does', async ({ dut }) => {
+  const spec = { memory: '256M', devices: [link('lan')] } as const
+  const up = (host: number) => `ip addr add 10.0.0.${host}/24 dev eth0; ip link set eth0 up`
+  const listener = await dut.start(spec)
+  await listener.exec(up(1), { check: true })
+  const heard = await listener.spawn('tcpdump -n -l -i eth0', { prompt: 'listening on eth0' })
+  const clone = await dut.start(spec)
+  expect(clone.startedBy).toBe('clone')
+  await clone.exec(`${up(2)}; ping -c 1 -w 10 10.0.0.1`, { check: true })
+  await heard.expect('ICMP echo request', '10s')
+  // QEMU would tell the network where the machine is now.
+  expect(heard.console.text).not.toContain('Reverse Request')
+})
+
 test('64 at once answer, and then all are gone', { timeout: 300_000 }, async ({ dut }) => {
   const vms = await dut.startAll(Array.from({ length: 64 }, () => ({ memory: '256M' })))
   expect(new Set(vms.map((vm) => vm.startedBy))).toEqual(new Set(['clone']))

@@ -9,7 +9,7 @@ import { pages, useApplicants } from '../lease/applicants.ts'
 import { usePagesTurn } from '../lease/pages-turn.ts'
 import { startProcess } from '../lease/process.ts'
 import { HEAD, makeProject, type Project } from './project.ts'
-import { processesWith } from './remains.ts'
+import { processesWith, withoutForks } from './remains.ts'
 
 // A machine on which there are huge pages for a few VMs only, and nobody else has any.
 const { change } = usePagesTurn()
@@ -67,8 +67,7 @@ async function sample(projects: readonly Project[]): Promise<Sample> {
   })
   const all = projects.flatMap(({ dir }) => processesWith(dir))
   const qemus = all.filter(({ command }) => /^\S*qemu-system/.test(command))
-  // One that is just starting `cat`, to read a template, has a child with its own command line.
-  const forwarding = qemus.filter(({ parent }) => !qemus.some(({ pid }) => pid === parent))
+  const forwarding = withoutForks(qemus) // one may be just starting `cat`, to read a template
   return {
     pages: (await Promise.all(counts)).reduce((sum, count) => sum + count, 0),
     leased: leases.flatMap(({ holding }) => holding.ports),

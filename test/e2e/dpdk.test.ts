@@ -160,6 +160,15 @@ test('a second switch beside the first, with a VM that is the server', async ({ 
   expect(sw.paths).not.toContain(backend.path(1))
 })
 
+test('a switch does not have the host allocate all of its guests’ memory', async ({
+  dut,
+  backend,
+}) => {
+  const ofSwitch = `$(pgrep -f -- file-prefix=${backend.testpmd.filePrefix} | head -n 1)`
+  const { stdout: locked } = await dut.exec(`grep VmLck /proc/${ofSwitch}/status`, { check: true })
+  expect(locked).toMatch(/^VmLck:\s+0 kB\n$/)
+})
+
 test('the socket of a switch that was killed is named, and stands in nobody’s way', async ({
   dut,
 }) => {

@@ -85,26 +85,30 @@ const small = { mem: [{ size: '192', hugepage: 'no' }] }
 
 test('one that is too late says so, and the others are right', async ({ dut }) => {
   await using module = new MultipleVM({ maxVm: 2, duts: [dut] })
-  for (const name of ['vm0', 'vm1']) module.addParallelTask('start', { name, virt_params: small })
+  const names = ['late', 'right']
+  for (const name of names) module.addParallelTask('start', { name, virt_params: small })
   await module.doParallelTask()
   module.addParallelTask('cmd', {
-    ...{ name: 'vm0', commands: ['echo first', 'echo half; sleep 60', 'echo never'] },
+    ...{ name: 'late', commands: ['echo first', 'echo half; sleep 60', 'echo never'] },
     ...{ expects: ['', 'whole', ''], timeouts: [30, 1, 30] },
   })
   // A blank expect is the shell's return, whatever is printed on the way.
   module.addParallelTask('cmd', {
     ...{
-      name: 'vm1',
+      name: 'right',
       commands: ['echo one; read -t 0.3 _; echo two', 'printf x', 'echo ready: set'],
     },
     ...{ expects: ['', '', /ready: \w+/], timeouts: [30, 30, 30] },
   })
   const [results] = await module.doParallelTask()
-  expect(results?.vm0).toMatchObject({ status: 7, outputs: ['first\n'] })
-  const error = results?.vm0?.error as CommandTimeoutError
+  expect(results?.late).toMatchObject({ status: 7, outputs: ['first\n'] })
+  const error = results?.late?.error as CommandTimeoutError
   expect(error).toBeInstanceOf(CommandTimeoutError)
   expect(error.tail).toContain('half')
-  expect(results?.vm1).toMatchObject({ status: 0, outputs: ['one\ntwo\n', 'x', 'ready: set'] })
+  expect(error.elapsedMs).toBeLessThan(10_000)
+  expect(error.message).toContain('dut0/late')
+  expect(dut.vms.map(({ name }) => name).sort()).toEqual(names)
+  expect(results?.right).toMatchObject({ status: 0, outputs: ['one\ntwo\n', 'x', 'ready: set'] })
 })
 
 test('one that cannot start leaves the others alone; a round has its own results only', async ({

@@ -20,6 +20,8 @@ import { bootSector } from './boot-sector.ts'
  */
 
 const test = dutTest({ vms: 0, bootTimeout: '5m' })
+/** What boots a Debian, which takes half a minute: side by side. */
+const slow = test.concurrent
 const PATIENCE = { timeout: 900_000 }
 
 const dir = mkdtempSync(join(tmpdir(), 'dut-foreign-'))
@@ -38,21 +40,26 @@ const failure = (start: Promise<Vm>) =>
     (error: unknown) => error as GuestError,
   )
 
+/** One shape, so that it is booted once. */
+const specOf = () => ({
+  ...{ guest: { disk: debian.disk }, login: ROOT, agent: true, devices: [link('lan')] },
+})
+
 const NICS = `for nic in /sys/class/net/e*; do cat $nic/address; done`
 
-test(
+slow(
   'four VMs from one image, each with an identity and changes of its own',
   PATIENCE,
   async ({ dut }) => {
     const { disk } = debian
     const before = sha256(disk)
-    const spec = { guest: { disk }, login: ROOT, devices: [link('lan')] }
-    const vms = await dut.startAll([spec, spec, spec, spec])
+    const vms = await dut.startAll([specOf(), specOf(), specOf(), specOf()])
     expect(vms.map((vm) => vm.startedBy)).toEqual(['clone', 'clone', 'clone', 'clone'])
     const facts = await Promise.all(
       vms.map(async (vm) => {
         const { outputs } = await vm.cmd(['hostname; id -un', 'tty', 'systemctl is-system-running'])
         expect(outputs.slice(0, 2)).toEqual([`${vm.name}\nroot\n`, '/dev/ttyS0\n'])
+        expect((await vm.agent.exec('hostname')).stdout).toBe(`${vm.name}\n`)
         await vm.exec(`echo ${vm.name} >/root/mine && sync`, { check: true })
         const script = `cat /etc/machine-id /root/mine; head -c 32 /dev/urandom | od -An -tx1; ${NICS}`
         const { stdout } = await vm.exec(script, { check: true })
@@ -73,8 +80,8 @@ test(
   },
 )
 
-test('a clone does all that the built-in guest does', PATIENCE, async ({ dut }) => {
-  const vm = await dut.start({ guest: { disk: debian.disk }, login: ROOT })
+slow('a clone does all that the built-in guest does', PATIENCE, async ({ dut }) => {
+  const vm = await dut.start(specOf())
   expect(vm.startedBy).toBe('clone')
   expect(vm.kernelLog).toContain('Linux version')
   const long = 'x'.repeat(6000)
@@ -103,7 +110,7 @@ test('a clone does all that the built-in guest does', PATIENCE, async ({ dut }) 
   expect(vm.state).toBe('stopped')
 })
 
-test('a kernel of its own, and a disk for its root; a panic is told', PATIENCE, async ({ dut }) => {
+slow('a kernel of its own, and a disk for its root; a panic is told', PATIENCE, async ({ dut }) => {
   const { disk, kernel, initrd } = debian
   const append = 'root=/dev/vda2 console=ttyS0 net.ifnames=0 mitigations=off marked panic=-1'
   const vm = await dut.start({
@@ -119,7 +126,7 @@ test('a kernel of its own, and a disk for its root; a panic is told', PATIENCE, 
   await expect(crash).rejects.toThrow('kernel panic: sysrq triggered crash')
 })
 
-test(
+slow(
   'a user who is not root has a shell, and is told why there is no agent',
   PATIENCE,
   async ({ dut }) => {
@@ -138,7 +145,7 @@ test(
   },
 )
 
-test('a wrong password is told, once, and is nowhere to be read', PATIENCE, async ({ dut }) => {
+slow('a wrong password is told, once, and is nowhere to be read', PATIENCE, async ({ dut }) => {
   const login = { user: 'root', password: 'geheim' }
   const error = await failure(dut.start({ guest: { disk: debian.disk, login } }))
   expect(error).toBeInstanceOf(GuestError)
@@ -147,7 +154,7 @@ test('a wrong password is told, once, and is nowhere to be read', PATIENCE, asyn
   expect(error.message + error.stack + error.tail).not.toContain('geheim')
 })
 
-test('without a login there is the console', async ({ dut }) => {
+slow('without a login there is the console', async ({ dut }) => {
   const vm = await dut.start({ guest: { disk: bootSector(dir, 'talks') } })
   await vm.console.expect('hello', '60s')
   await expect(vm.cmd('true')).rejects.toThrow(/nobody is logged in/)

@@ -8,7 +8,7 @@ import { sweepLeases } from '../../src/lease/sweep.ts'
 import { pruneTemplates } from '../../src/vm/template-shelf.ts'
 import { poll } from '../../src/wait.ts'
 import { HEAD, type Project } from './project.ts'
-import { processesWith } from './remains.ts'
+import { processesWith, withoutForks } from './remains.ts'
 
 /** Only root can have pages added and bridges made. */
 export const isRoot = process.getuid?.() === 0
@@ -129,7 +129,7 @@ function momentsOfPages(): Moment[] {
 
 export function qemusOf(project: Project): number[] {
   const all = processesWith(project.dir).filter(({ command }) => command.includes('-kernel'))
-  return all.map(({ pid }) => pid)
+  return withoutForks(all).map(({ pid }) => pid)
 }
 
 function vmsAreThere(project: Project) {

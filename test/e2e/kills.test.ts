@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { sweepHost } from '../../src/fleet/sweep.ts'
 import { localHost } from '../../src/host/local.ts'
-import { poll } from '../../src/wait.ts'
+import { poll, waitFor } from '../../src/wait.ts'
 import { usePagesTurn } from '../lease/pages-turn.ts'
 import { isRoot, MARKS, MOMENTS, type Moment, qemusOf, SPECS } from './kill-moments.ts'
 import { makeProject, type Project, type Running } from './project.ts'
-import { familyOf, heldIn, inventory, isRunning, processesWith } from './remains.ts'
+import { familyOf, heldIn, inventory, isRunning, processesWith, withoutForks } from './remains.ts'
 
 usePagesTurn()
 
@@ -57,7 +57,7 @@ async function round(project: Project, moment: Moment): Promise<Killed | undefin
     await poll(() => performance.now() >= killAt || undefined, { everyMs: 1 })
 
     const family = all()
-    const workers = family.filter(({ command }) => command.includes('workers/forks'))
+    const workers = withoutForks(family.filter(({ command }) => command.includes('workers/forks')))
     const candidates = [
       ...(child.exitCode === null ? [{ kind: 'main', pid: main } as const] : []),
       ...workers.map(({ pid }) => ({ kind: 'worker', pid }) as const),
@@ -81,7 +81,7 @@ async function round(project: Project, moment: Moment): Promise<Killed | undefin
     expect(goneMs, kind).toBeLessThan(GONE_MS)
 
     const stayed = kind === 'qemu' && (await endIfItStays(project, moment, running))
-    const { status, output } = await ended
+    const { status, output } = await waitFor(ended, { timeoutMs: 60_000 })
     expect(all(), kind).toEqual([])
     if (kind === 'qemu') {
       if (stayed) expect(status).toBe(null)

@@ -38,6 +38,7 @@ test.for([
   }
   expect(processesWith(place).length).toBeGreaterThan(1)
   await kill()
-  await expect.poll(() => processesWith(place), { timeout: 10_000 }).toEqual([])
-  expect(await heldIn(lockDir)).toEqual([])
+  // A process that is just dying is not seen any more by its name, and still has its locks.
+  const left = async () => [...processesWith(place), ...(await heldIn(lockDir))]
+  await expect.poll(left, { timeout: 10_000 }).toEqual([])
 })

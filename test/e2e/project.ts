@@ -67,7 +67,7 @@ export default defineConfig({
     { find: /^vitest-dut$/, replacement: '${root}src/index.ts' },
     { find: /^vitest-dut\\/dpdk$/, replacement: '${root}src/dpdk/index.ts' },
   ] },
-  test: { include: ['*.spec.ts'] },
+  test: { include: ['*.spec.ts'], expect: { poll: { timeout: 30_000 } } },
 })
 `,
   )

@@ -39,7 +39,9 @@ test('ps shows each VM that runs as it is, and none that is gone', async ({ vms,
   for (const [i, vm] of vms.entries()) {
     const summary = await vm.qmp('query-memory-size-summary')
     const { 'base-memory': memory } = summary as { 'base-memory': number }
-    expect(listed[i]).toMatchObject({ state: 'running', dut: 'dut0', memory })
+    // What it was promised; QEMU's is less by two pages where migration needs that.
+    expect(listed[i]).toMatchObject({ state: 'running', dut: 'dut0' })
+    expect([0, 8192]).toContain(Number(listed[i]?.memory) - memory)
     expect(listed[i]?.ports).toHaveLength(i === 0 ? 2 : 0)
     expect(portsOf(vm.pid).toSorted()).toEqual(listed[i]?.ports.toSorted())
   }

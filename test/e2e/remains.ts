@@ -47,6 +47,14 @@ export function familyOf(pid: number, all: readonly Seen[]): Seen[] {
 }
 
 /**
+ * Without those that one of them has forked and that are no program of their own yet: they have its
+ * command line until then.
+ */
+export function withoutForks(all: readonly Seen[]): Seen[] {
+  return all.filter(({ parent }) => !all.some(({ pid }) => pid === parent))
+}
+
+/**
  * What there is of all that outlives processes: pools of huge pages, network interfaces, ports of a
  * range that are taken, files in memory; and what is in the given folders. A line for each.
  */

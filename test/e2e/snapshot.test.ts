@@ -87,6 +87,17 @@ test('what is under way ends, and the VM is of use at once', async ({ vm }) => {
   }
 })
 
+test('what was under way at the snapshot ends in the guest, too', async ({ vm }) => {
+  const runs = async () => (await vm.exec('pgrep -xf "sleep 54321"')).exitCode === 0
+  const program = await vm.spawn('exec sleep 54321')
+  await expect.poll(runs).toBe(true)
+  const snapshot = await vm.snapshot()
+  await program.close()
+  await expect.poll(runs).toBe(false)
+  await vm.restore(snapshot) // it runs again there, and nobody has it any more
+  await expect.poll(runs).toBe(false)
+})
+
 test('a program that had the console has it again', async ({ vm }) => {
   await vm.cmd(['read -p "name? " name; echo "<$name>"'], ['name? '])
   const snapshot = await vm.snapshot()

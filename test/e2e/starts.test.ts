@@ -1,6 +1,16 @@
 import { access, readdir } from 'node:fs/promises'
 import { createConnection } from 'node:net'
-import { dutTest, expect, link, raw, userNet, type Vm } from 'vitest-dut'
+import {
+  Dut,
+  dutTest,
+  expect,
+  link,
+  raw,
+  startFleet,
+  userNet,
+  type Vm,
+  vhostUser,
+} from 'vitest-dut'
 
 const test = dutTest({ vms: 0 })
 
@@ -34,11 +44,21 @@ test('a guest that does not come up in time names its stage and shows its kernel
   dut,
 }) => {
   const stuck = { extraArgs: ['-S'] } // stopped before its first instruction
-  const { startFleet, Dut } = await import('vitest-dut')
   const late = new Dut({ name: 'late', host: dut.host, dir: `${dut.dir}/late`, bootTimeoutMs: 700 })
   await expect(startFleet([late], { vm: stuck })).rejects.toThrow(
     /late\/vm0: the guest did not come up, it got as far as "kernel"/,
   )
+  expect(await qemus()).toEqual([])
+})
+
+test('a QEMU that waits for its backend says so, within bootTimeout', async ({ dut }) => {
+  const late = new Dut({ name: 'late', host: dut.host, dir: `${dut.dir}/b`, bootTimeoutMs: 3000 })
+  const devices = [vhostUser({ path: `${dut.dir}/none`, server: true })]
+  const error = await late.start({ devices, boot: 'cold' }).catch((error) => error)
+  expect(error.name).toBe('InfrastructureError')
+  expect(error.message).toMatch(/late\/vm0: QEMU started but does not answer on QMP/)
+  expect(error.tail).toMatch(/waiting for connection on: .*\/none/)
+  expect(error.hint).toMatch(/start it first, as the client of that socket/)
   expect(await qemus()).toEqual([])
 })
 

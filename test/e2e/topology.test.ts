@@ -49,6 +49,9 @@ test('three VMs, two links, a switch, a raw wire, NICs that lead nowhere', async
     ...{ 'c/nic0': 'b/nic1', 'c/nic1': 'a/nic1', 'c/nic2': '' },
     ...{ 'c/77:02': 'a/77:01', 'c/77:03': '' },
   }
+  // The kernel tells later than `up`, by up to a second, in what state the port is.
+  const operstate = async () => (await a.exec(`cat /sys/class/net/${lan}/operstate`)).stdout
+  await expect.poll(operstate).toBe('up\n')
   const before = await statesOf(vms)
   const spent: number[] = []
   for (let round = 0; round < ROUNDS; round++) {

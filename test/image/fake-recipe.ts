@@ -6,7 +6,7 @@ import { poll } from '../../src/wait.ts'
 export function fakeGuest({ log, go }: { log: string; go?: string }) {
   const key = 'f'.repeat(64)
   const custom: EnsureGuestOptions['custom'] = {
-    recipe: { key, files: new Map(), suite: 'none', architecture: 'none' },
+    recipe: { key, files: new Map(), suite: 'none', architecture: 'amd64' },
     build: async ({ host, folder, onProgress, signal }) => {
       await host.run('sh', ['-c', 'echo built >>"$1"', 'sh', log])
       await host.writeFile(`${folder}/kernel`, 'half')

@@ -152,5 +152,8 @@ test('all programs that are missing are named in one error, with what to install
   expect(error).toBeInstanceOf(InfrastructureError)
   expect(error.message).toContain('missing mmdebstrap, sqfstar, libc.a')
   expect(error.hint).toContain('apt-get install mmdebstrap squashfs-tools libc6-dev')
+  const other = await ensureGuest({ host: poor, cacheDir, architecture: 'arm64' }).catch((e) => e)
+  expect(other.message).toContain('missing mmdebstrap, aarch64-linux-gnu-gcc, sqfstar, ')
+  expect(other.hint).toMatch(/gcc-aarch64-linux-gnu .*libc6-dev-arm64-cross/)
   expect((await entries()).filter((name) => name.includes('draft'))).toEqual([])
 })

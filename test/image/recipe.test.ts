@@ -36,3 +36,10 @@ test('the key is the same for the same files, and another for any change in one'
   await rm(join(folder, 'pmds.txt'))
   expect([key, changed]).not.toContain((await readRecipe(folder)).key)
 })
+
+test('the key is another for each processor', async () => {
+  const [intel, arm] = [await readRecipe(undefined, 'amd64'), await readRecipe(undefined, 'arm64')]
+  expect((await readRecipe()).key).toBe(intel.key)
+  expect(arm).toMatchObject({ architecture: 'arm64', files: intel.files })
+  expect(arm.key).not.toBe(intel.key)
+})

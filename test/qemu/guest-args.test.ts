@@ -19,6 +19,17 @@ describe('a guest of the user’s own', () => {
     )
   })
 
+  test('has the port of the QEMU guest agent where there is a socket for it', () => {
+    const boot = { disk, agent }
+    const { sockets } = shapeWith()
+    const given = { boot, sockets: { ...sockets, guestAgent: '/s,1/qga' } }
+    expect(valuesOf('-chardev', given).at(-1)).toBe('socket,id=qga,path=/s,,1/qga')
+    expect(valuesOf('-device', given)).toContain(
+      'virtserialport,id=qga,chardev=qga,name=org.qemu.guest_agent.0',
+    )
+    expect(qemuArgs(shapeWith({ boot })).join()).not.toContain('qga')
+  })
+
   test('boots its disk, which is not written to', () => {
     const boot = { disk, agent }
     expect(valuesOf('-drive', { boot })[0]).toBe(

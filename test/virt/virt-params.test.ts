@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { UsageError } from '../../src/errors.ts'
 import { type PlacedDevice, qemuArgs } from '../../src/qemu/args.ts'
+import { tap } from '../../src/qemu/devices.ts'
 import type { Boot } from '../../src/qemu/guest-args.ts'
 import type { VirtParams } from '../../src/virt/values.ts'
 import { convertVirtParams } from '../../src/virt/virt-params.ts'
@@ -17,7 +18,10 @@ function argsOf(params: VirtParams): string {
     return { device, mac, tap: 'dut0', hostPorts: [20_000 + i] }
   })
   const accel = spec.accel === 'tcg' ? 'tcg' : 'kvm'
-  const sockets = { qmp: '/s/qmp', kernelLog: '/s/klog', agent: '/s/agent' }
+  const sockets = {
+    ...{ qmp: '/s/qmp', kernelLog: '/s/klog', agent: '/s/agent' },
+    ...(spec.agent && { guestAgent: '/s/qga' }),
+  }
   const args = qemuArgs({ ...spec, accel, cpu: spec.cpus, boot, devices, sockets })
   return [spec.qemu, ...args].join(' ')
 }
@@ -192,8 +196,26 @@ describe('each option that makes none', () => {
     ['None', { device: null, net: undefined, cpu: [] }, {}],
     ['enable no', { crypto: [{ enable: 'no' }], migration: [{ enable: 'no' }] }, {}],
     ['virt_type', { virt_type: [{ virt_type: 'KVM' }] }, {}],
+    ['vnc disable', { vnc: [{ disable: 'True', displayNum: '4' }] }, {}],
+    [
+      ...(['tap opt_br', { net: [{ type: 'tap', opt_br: 'br7' }, { type: 'tap' }] }] as const),
+      { devices: [tap({ bridge: 'br7' }), tap({ bridge: 'br0' })] },
+    ],
   ])('%s', (_, params, spec) => {
     expect(convertVirtParams(params).spec).toEqual(spec)
+  })
+
+  test.each<[VirtParams, true | undefined]>([
+    [{ ...DISK, qga: [{ enable: 'yes' }] }, true],
+    [{ control: [{ type: 'qga' }], ...DISK }, true],
+    [{ ...DISK, control: [{ type: 'telnet' }] }, undefined],
+    [{ ...DISK, qga: [{ enable: 'no' }] }, undefined],
+    [{ ...DISK, qga: [{}] }, undefined],
+    [{ qga: [{ enable: 'yes' }], control: [{ type: 'qga' }] }, undefined],
+  ])('the guest agent of a disk is asked for by its keys: %j', (params, agent) => {
+    expect(convertVirtParams(params).spec.agent).toBe(agent)
+    const port = 'name=org.qemu.guest_agent.0'
+    expect(argsOf(params).includes(port)).toBe(agent === true)
   })
 
   test('wait_seconds is the start’s', () => {
@@ -205,10 +227,17 @@ describe('each option that makes none', () => {
 test.each<[VirtParams, string]>([
   [{ daemon: [{ enable: 'yes' }] }, 'nothing goes on by itself'],
   [{ def_driver: [{ driver_name: 'igb_uio' }] }, "bindDriver(vm, pci, 'igb_uio')"],
-  [{ control: [{ type: 'qga' }] }, 'vm.cmd and vm.exec do what it was for'],
+  [{ control: [{ type: 'qga' }] }, 'control: type=qga: vm.cmd and vm.exec do what it was for'],
+  [{ control: [{ type: 'telnet' }] }, 'type=telnet: vm.cmd and vm.exec do what it was for'],
+  [{ ...DISK, control: [{ type: 'qga' }] }, 'control: type=qga: vm.agent talks to the agent'],
+  [{ ...DISK, qga: [{ enable: 'yes' }] }, 'qga: vm.agent talks to the agent'],
   [{ monitor: [{}] }, 'vm.qmp'],
   [{ vnc: [{ disable: 'False' }] }, 'displayNum'],
   [{ net: [{ type: 'nic' }, { type: 'user' }] }, 'virtio one in place of an e1000'],
+  [{ net: [{ type: 'nic', opt_model: 'rtl8139' }, { type: 'tap' }] }, 'in place of an rtl8139'],
+  [{ net: [{ type: 'user', opt_hostfwd: 'tcp::6000-:80' }] }, 'vm.forward(80) says'],
+  [{ cpu: [{ model: 'host' }] }, 'model=host is what a VM has by default'],
+  [{ start: [{ login_timeout: '60' }] }, 'login_timeout is part of wait_seconds'],
   [{ login: [{ user: 'root', password: 'x' }] }, 'the default guest asks for none'],
   [{ crypto: [{}] }, 'virtioCrypto({ path })'],
   [{ net: [{ type: 'user', opt_vlan: '0' }] }, 'opt_vlan is passed over'],

@@ -8,6 +8,7 @@ describe('a spec', () => {
     expect(resolveSpec({}, 3)).toEqual({
       name: 'vm3',
       guest: 'default',
+      agent: false,
       memory: { size: '512M', hugepages: false, shared: false },
       cpus: { count: 1 },
       accel: 'auto',
@@ -30,7 +31,14 @@ describe('a spec', () => {
       boot: 'template',
       extraArgs: ['-device', 'edu'],
     }
-    expect(resolveSpec(spec, 0)).toEqual({ guest: 'default', ...spec })
+    expect(resolveSpec(spec, 0)).toEqual({ guest: 'default', agent: false, ...spec })
+  })
+
+  test('of a guest of one’s own may have the QEMU guest agent', () => {
+    const guest = { disk: '/d' }
+    expect(resolveSpec({ guest, agent: true }, 0).agent).toBe(true)
+    expect(resolveSpec({ guest }, 0).agent).toBe(false)
+    expect(resolveSpec({ agent: false }, 0).agent).toBe(false)
   })
 
   test.each([
@@ -63,7 +71,10 @@ describe('what cannot be is refused with what to write:', () => {
     [{ disks: [{ file: '/a', bus: 'ide' }] }, 'bus: "ide" is unknown', 'virtio, scsi, nvme'],
     [{ boot: 'warm' }, 'boot: "warm" is unknown', "'auto', 'cold' or 'template'"],
     [{ login: {} }, 'the default guest has no login', ''],
-    [{ agent: true }, 'the option "agent" is not supported', ''],
+    [{ agent: true }, 'agent: the default guest has no QEMU guest agent', 'vm.exec'],
+    [{ agent: true }, 'the default guest', 'guest: { disk }'],
+    [{ agent: 'yes' }, 'vm0: agent: "yes" is neither true nor false', ''],
+    [{ agents: true }, 'unknown option "agents"', 'did you mean "agent"?'],
     [null, 'vm0: the options are not an object', ''],
     [undefined, 'vm0: the options are not an object', ''],
     [[], 'vm0: the options are not an object', ''],

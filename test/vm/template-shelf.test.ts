@@ -5,12 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
-import {
-  markUsed,
-  readTemplate,
-  sealTemplate,
-  type TemplateLabel,
-} from '../../src/vm/template-files.ts'
+import { markUsed, readTemplate } from '../../src/vm/template-files.ts'
 import {
   dropTemplate,
   listTemplates,
@@ -18,12 +13,9 @@ import {
   pruneTemplates,
   sweepTemplates,
 } from '../../src/vm/template-shelf.ts'
+import { label, putTemplate } from './stored-template.ts'
 
 const host = localHost()
-const label: TemplateLabel = {
-  ...{ qemu: 'qemu-system-x86_64', machine: 'q35', accel: 'tcg' },
-  ...{ cpus: 1, memory: '512M', devices: ['link'] },
-}
 
 let path: string
 beforeEach(async () => {
@@ -36,10 +28,10 @@ const keyOf = (n: number) => n.toString(16).padStart(16, '0')
 /** A whole template, as its maker leaves it. */
 async function put(n: number, { megabytes = 1, memory = true } = {}): Promise<string> {
   const folder = `${path}/${keyOf(n)}`
-  await mkdir(folder)
-  if (memory) await writeFile(`${folder}/memory`, Buffer.alloc(megabytes << 20, 1))
-  await writeFile(`${folder}/state`, `state of ${n}`)
-  await sealTemplate(host, folder, { label, kernelLog: 'Linux version 6\n', secret: 'abc' })
+  await putTemplate(folder, {
+    ...(memory && { memory: Buffer.alloc(megabytes << 20, 1) }),
+    state: `state of ${n}`,
+  })
   return folder
 }
 
