@@ -106,7 +106,8 @@ function isBridge(link: Link): boolean {
 async function links(host: Host, ...which: [string, string]): Promise<Link[]> {
   const { exitCode, stdout, stderr } = await ip(host, '-json', '-details', 'link', 'show', ...which)
   if (exitCode === 0) return JSON.parse(stdout || '[]') as Link[]
-  if (/does not exist/.test(stderr)) return []
+  // By name it asks twice; the other words are for one that goes in between.
+  if (/does not exist|No such device/.test(stderr)) return []
   throw refused(host, 'the network interfaces cannot be listed', stderr)
 }
 

@@ -113,6 +113,21 @@ describe.runIf(mayChangeNetworks)('a bridge', () => {
     expect(await facts(name)).toBeUndefined()
   })
 
+  test('that goes while ip looks at it is one that is not there', async () => {
+    const asked: string[][] = []
+    const words = 'RTNETLINK answers: No such device\nCannot send link get request: No such device'
+    const whileItGoes: Host = {
+      ...host,
+      run: (file, args, options) => {
+        asked.push([file, ...args])
+        // What iproute2 6.1 does when the name is known and the interface is not, a moment later.
+        return host.run('sh', ['-c', `echo '[]'; echo '${words}' >&2; exit 1`], options)
+      },
+    }
+    await removeBridge(whileItGoes, 'dutb0')
+    expect(asked).toEqual([['ip', '-json', '-details', 'link', 'show', 'dev', 'dutb0']])
+  })
+
   test('that something is attached to stays, and the error says what', async () => {
     const [bridge, port] = [fresh('dutb'), await tap()]
     await ensureBridge(host, bridge)

@@ -61,8 +61,8 @@ interface Facts {
 }
 
 async function facts(name: string): Promise<Facts | undefined> {
-  const { stdout } = await host.run('ip', ['-json', 'link', 'show', 'dev', name])
-  if (stdout.trim() === '') return undefined
+  const { exitCode, stdout } = await host.run('ip', ['-json', 'link', 'show', 'dev', name])
+  if (exitCode !== 0) return undefined // one that goes meanwhile leaves an empty list
   const [{ flags, master }] = JSON.parse(stdout)
   return { up: flags.includes('UP'), carrier: flags.includes('LOWER_UP'), master }
 }
