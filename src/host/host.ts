@@ -34,7 +34,10 @@ export interface Pty {
   readonly pid: number
   /** Bytes as they come. Register in the same tick as `openPty`: what nobody listens to is dropped. */
   onData(listener: (data: Uint8Array) => void): void
+  /** Types as soon as the program has read enough of what was typed before; nothing once it has ended. */
   write(data: string | Uint8Array): void
+  /** Takes back what there has been no room for on the terminal so far, and so was not typed. */
+  takeBack(): Uint8Array
   /** @param signal a name such as `'SIGTERM'`; `'SIGKILL'` where none is given */
   kill(signal?: NodeJS.Signals): void
   /** Resolves, never rejects, when the program has ended and all it printed has been given out. */

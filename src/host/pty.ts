@@ -1,8 +1,10 @@
 import { spawn as spawnProcess } from 'node:child_process'
+import type { Socket } from 'node:net'
 import { constants } from 'node:os'
-import { spawn } from 'node-pty'
+import { type IPty, spawn } from 'node-pty'
 import { bound, letGo } from './bound.ts'
 import type { Exit, Pty, PtyOptions } from './host.ts'
+import { type Master, Typing } from './typing.ts'
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
 
@@ -24,6 +26,7 @@ export function openPty(
     cwd: cwd ?? process.cwd(),
     env: { ...process.env, ...env },
   })
+  const typing = new Typing(masterOf(terminal))
   const unleash = leash ? leashGroup(terminal.pid) : () => {}
   let running = true
   const exited = new Promise<Exit>((resolve) => {
@@ -39,9 +42,9 @@ export function openPty(
     pid: terminal.pid,
     // With encoding null node-pty gives Buffers, though its types still say string.
     onData: (listener) => void terminal.onData((data) => listener(data as unknown as Uint8Array)),
-    write: (data) => {
-      if (running) terminal.write(typeof data === 'string' ? data : Buffer.from(data))
-    },
+    // What the caller does to its bytes afterwards is not typed.
+    write: (data) => typing.add(Buffer.from(data as Uint8Array)),
+    takeBack: () => typing.takeBack(),
     kill: (signal = 'SIGKILL') => {
       if (!running) return
       try {
@@ -51,6 +54,18 @@ export function openPty(
       }
     },
     exited,
+  }
+}
+
+/** What node-pty has and its types do not tell. */
+function masterOf(terminal: IPty): Master {
+  const { fd, _socket } = terminal as unknown as { fd: number; _socket: Socket }
+  return {
+    fd,
+    // Node marks it so in the turn in which it closes the descriptor.
+    get isClosed() {
+      return _socket.destroyed
+    },
   }
 }
 

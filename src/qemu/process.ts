@@ -9,7 +9,7 @@ export interface QemuProcess {
   readonly exited: Promise<Exit>
   /** What QEMU itself complained about, one line each, without its program name. */
   complaints(): Promise<string[]>
-  /** What was written to its standard input and it has not read. It is not there any more then. */
+  /** What it was typed and has not read. It is not there any more then. */
   unread(): Promise<Uint8Array>
   kill(): void
 }
@@ -34,8 +34,8 @@ interface StartQemuOptions {
   copy?: MemorySource
 }
 
-// What is left when two looks one after another found nothing: a writer that found the terminal full
-// comes back after a moment. dd(1) must not make it its own terminal.
+// What is left when two looks one after another found nothing: the kernel takes a moment to pass on
+// what was typed. dd(1) must not make it its own terminal.
 const UNREAD = `
 exec {never}<> <(:)
 empty=0
@@ -46,9 +46,10 @@ until [ $empty = 2 ]; do
   read -r -t 0.01 -u $never
 done`
 
-async function readUnread(host: Host, pid: number): Promise<Uint8Array> {
-  const { stdout } = await host.run('bash', ['-c', UNREAD, String(pid)])
-  return Buffer.from(stdout.replaceAll(/\s/g, ''), 'hex')
+async function readUnread(host: Host, terminal: Pty): Promise<Uint8Array> {
+  const notTyped = terminal.takeBack()
+  const { stdout } = await host.run('bash', ['-c', UNREAD, String(terminal.pid)])
+  return Buffer.concat([Buffer.from(stdout.replaceAll(/\s/g, ''), 'hex'), notTyped])
 }
 
 const SCRIPT = `
@@ -93,7 +94,7 @@ export function startQemu(
       )
       return lastLines(text, 10).map((line) => line.replace(/^\S*qemu-system-\w+: /, ''))
     },
-    unread: () => readUnread(host, terminal.pid),
+    unread: () => readUnread(host, terminal),
     kill: () => terminal.kill('SIGKILL'),
   }
 }

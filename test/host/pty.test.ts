@@ -1,7 +1,11 @@
+import { createHash } from 'node:crypto'
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Pty, PtyOptions } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { poll, waitFor } from '../../src/wait.ts'
+import { poll, turn, waitFor } from '../../src/wait.ts'
 import { untilGone } from './processes.ts'
 
 /** A program on a terminal, and all that it prints; gone with the test. */
@@ -67,6 +71,53 @@ describe('a program on a terminal', () => {
     await exit(pty)
     expect(text().length).toBe(688_895)
     expect(text()).toMatch(/\r\n100000\r\n$/)
+  })
+})
+
+/** Twenty times what a terminal has room for, as lines. */
+const PASTE = Array.from({ length: 20_000 }, (_, i) => `${String(i).padStart(19, '0')}\n`).join('')
+
+describe('what is typed faster than it is read', () => {
+  const stopped = (then: string) => sh(`stty raw -echo; echo ready; kill -s STOP $$; ${then}`)
+
+  test('comes whole and in order', async () => {
+    const { pty, until, text } = stopped(`head -c ${PASTE.length} | sha256sum`)
+    await until('ready')
+    for (let at = 0; at < PASTE.length; at += 3000) pty.write(PASTE.slice(at, at + 3000))
+    pty.kill('SIGCONT')
+    await exit(pty)
+    expect(text()).toContain(createHash('sha256').update(PASTE).digest('hex'))
+  })
+
+  test('can be taken back where there is no room for it yet', async () => {
+    const { pty, until, text } = stopped("sed '/END/q' | wc -c")
+    await until('ready')
+    pty.write(PASTE)
+    const back = Buffer.from(pty.takeBack()).toString()
+    expect(back.length).toBeGreaterThan(PASTE.length / 2)
+    expect(PASTE.endsWith(back)).toBe(true)
+    expect(pty.takeBack()).toHaveLength(0)
+    pty.write('END\n')
+    pty.kill('SIGCONT')
+    await exit(pty)
+    expect(text()).toContain(String(PASTE.length - back.length + 4))
+  })
+
+  test('goes nowhere else when the program ends, whoever has the number of its descriptor then', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'pty-'))
+    onTestFinished(() => rmSync(dir, { recursive: true }))
+    for (let round = 0; round < 20; round++) {
+      const { pty, until } = sh('echo ready; exec tail -f /dev/null')
+      await until('ready')
+      pty.write(PASTE)
+      pty.kill()
+      await exit(pty)
+      const files = Array.from({ length: 10 }, (_, i) => openSync(join(dir, `${i}`), 'a+'))
+      for (let i = 0; i < 50; i++) await turn()
+      const sizes = files.map((fd) => fstatSync(fd).size)
+      for (const fd of files) closeSync(fd)
+      expect(sizes).toEqual(files.map(() => 0))
+    }
   })
 })
 
