@@ -41,6 +41,8 @@ export class Console {
   readonly #tokenizer = new Tokenizer(this.marks)
   readonly #outbox: Outbox<string | Uint8Array>
   readonly #listeners = new Set<ConsoleListener>()
+  /** What a shell said before anybody listened to it. */
+  #unheard: Mark[] = []
   #redactor = new Redactor('')
   #text = ''
   #dropped = 0
@@ -151,17 +153,24 @@ export class Console {
     this.#readUpTo = this.#dropped + this.#text.length
   }
 
-  /** Hears everything from now on, in order; the result ends it. */
+  /** Hears everything from now on, in order, and the marks that nobody has heard; the result ends it. */
   subscribe(listener: ConsoleListener): () => void {
     this.#listeners.add(listener)
+    if (listener.mark) for (const mark of this.#unheard.splice(0)) listener.mark(mark)
     return () => this.#listeners.delete(listener)
   }
 
   #hear(data: Uint8Array): void {
     for (const token of this.#tokenizer.push(data)) {
       if ('text' in token) this.#print(this.#redactor.push(token.text))
-      else for (const listener of [...this.#listeners]) listener.mark?.(token.mark)
+      else this.#tell(token.mark)
     }
+  }
+
+  #tell(mark: Mark): void {
+    const shells = [...this.#listeners].filter((listener) => listener.mark)
+    if (shells.length === 0) this.#unheard.push(mark)
+    for (const shell of shells) shell.mark?.(mark)
   }
 
   #print(text: string): void {

@@ -98,11 +98,13 @@ export class Shell {
     this.#era.abort(reason)
     this.#era = new AbortController()
     await this.#turn.runExclusive(async () => {
-      if (!state) this.#account.restart()
+      // Until the machine stands still, the old shell may say that it is back.
+      const begun = state ? undefined : this.#mark((mark) => mark.kind === 'banner', options)
+      begun?.catch(() => {}) // where the machine cannot be loaded, nobody looks at it
       await load()
       this.#heldBy = state?.heldBy
       this.#recovery = Promise.resolve()
-      if (!state) return this.ready(options)
+      if (!state) return begun?.then(() => this.ready(options))
       this.#account.restore(state.account)
       this.console.marks.count = state.prompts
       if (this.#account.atPrompt) await this.adopt(options)
@@ -161,6 +163,7 @@ export class Shell {
   async #type(command: string, run: StepRun): Promise<void> {
     // The step before may have been met by what its command printed last.
     if (isCutOff(command) && this.#account.running) await this.#mark(isPrompt)
+    if (this.#step !== run) return // its time was over meanwhile: nothing is typed any more
     if (!isPlainLine(command) && this.#account.inDoubt) await this.#sync()
     const { atPrompt } = this.#account
     const lines = atPrompt ? shellLines(command) : [`${command}\n`]
@@ -168,7 +171,7 @@ export class Shell {
       if (this.#step !== run) return
       await this.#ask(line, (mark) => mark.kind === 'more')
     }
-    if (this.#step !== run) return // its time was over meanwhile: nothing is typed any more
+    if (this.#step !== run) return
     this.#account.typed()
     run.typed(atPrompt)
     this.console.send(lines.at(-1) ?? '\n')

@@ -71,7 +71,8 @@ export class Machines {
   ): Promise<Vm[]> {
     const { site, bootTimeoutMs, ...rest } = this.#options
     try {
-      if (!this.#isKnown) {
+      // With the leases, and so while nobody sweeps; without any, nobody needs to be known.
+      if (!this.#isKnown && leases.length > 0) {
         this.#isKnown = true
         await takeOwner(site.home.host)
       }

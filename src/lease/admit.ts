@@ -116,6 +116,7 @@ class Applicant {
   #owner: string | undefined
   #wish: WishRecord | undefined
   #asking: Promise<Answer> = Promise.resolve([])
+  #hasLeft = false
 
   constructor(
     host: Host,
@@ -132,6 +133,8 @@ class Applicant {
   /** Takes what is needed, or a place in the queue; says what is lacking and who has it. */
   ask(signal?: AbortSignal): Promise<Answer> {
     const { owner } = this.#options
+    // What goes before a question may take longer than the wait.
+    if (this.#hasLeft) return Promise.reject(new Error('nobody waits any more'))
     this.#asking = withLedger(this.#host, () => this.#ask(), { owner, signal })
     return this.#asking
   }
@@ -143,6 +146,7 @@ class Applicant {
 
   /** Gives up the place in the queue, and with `empty` also what was granted too late to be heard of. */
   async leave({ empty }: { empty: boolean }): Promise<void> {
+    this.#hasLeft = true
     const answer = await this.#asking.catch(() => undefined)
     if (empty && Array.isArray(answer)) await Promise.all(answer.map((lease) => lease.release()))
     if (this.#wish) await removeRecord(this.#host, this.#wish)

@@ -35,7 +35,7 @@ async function below(host: Host, folder: string, device: string): Promise<string
   const names = await host.listDir(folder)
   if (names.length === 0) return []
   const links = names.map((name) => `${folder}/${name}`)
-  const { stdout } = await host.run('readlink', ['--canonicalize', '--', ...links])
+  const { stdout } = await host.run('readlink', ['--canonicalize-missing', '--', ...links])
   const paths = stdout.split('\n')
   return names.filter((_, i) => paths[i]?.startsWith(`${device}/`))
 }

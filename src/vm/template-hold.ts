@@ -11,12 +11,18 @@ import { keyOf, markUsed, readTemplate, type Template } from './template-files.t
 
 /** What is said once all is copied. */
 const WHOLE = 'whole'
+/** What is said where the folder is not there any more, or has given its name to another one. */
+const GONE = 'gone'
 
 // All from inside the folder, so that it is one template even where its name goes to another meanwhile.
+// With the shelf's lock nobody takes the template, or the copy's names, for what is in nobody's use.
 const SCRIPT = `
+trap '[ . -ef "$0" ] || echo ${GONE}' EXIT
+exec 4<"\${0%/*}" && flock --shared 4 || exit
 cd -- "$0" && exec 3<. && flock --shared 3 || exit
-copy=$(mktemp -d ./copy.XXXXXXXX) || exit
+copy=$(mktemp -d -- "$0.copy-XXXXXXXX") || exit
 exec 5<>"$copy/memory" 6<>"$copy/disk" 7<>"$copy/state" && rm -r -- "$copy" || exit
+exec 4<&-
 for file in 5:memory 6:disk 7:state; do
   [ ! -e "\${file#*:}" ] || cp --sparse=always -- "\${file#*:}" "/dev/fd/\${file%:*}" || exit
 done
@@ -44,8 +50,7 @@ async function holdTemplate(
   if (copied === undefined) {
     keeper.kill()
     await keeper.exited
-    if (complaint === undefined || (await readTemplate(host, folder)) === undefined)
-      return undefined
+    if (complaint === undefined || complaint.includes(GONE)) return undefined
     throw new InfrastructureError(`its template could not be copied: ${firstLine(complaint)}`)
   }
   void markUsed(host, { ...copied, folder }).catch(() => {})

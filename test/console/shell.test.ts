@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import { Console } from '../../src/console/console.ts'
+import { setupLine } from '../../src/console/marks.ts'
+import { Shell } from '../../src/console/shell.ts'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
+import { Lifeline } from '../../src/lifeline.ts'
+import { fedStream } from './fed-stream.ts'
 import { localShell } from './local-shell.ts'
 
 describe('outputs', () => {
@@ -350,4 +355,36 @@ describe('calls', () => {
     expect((await shell.cmd('echo only')).output).toBe('only\n')
     expect(console.text.slice(before.length)).toBe('only\n')
   })
+})
+
+describe('a shell that begins anew', () => {
+  test('is waited for, though the one before it just said that it was back', async () => {
+    const { shell, console } = await localShell({ respawn: true })
+    const load = async () => {
+      const heard = Promise.withResolvers<void>()
+      console.subscribe({ text: () => {}, mark: () => heard.resolve() })
+      console.send('\n')
+      await heard.promise
+      console.send('exit\n')
+    }
+    await shell.back(undefined, { reason: new Error('reset'), load, timeoutMs: 10_000 })
+    expect((await shell.cmd('echo here')).output).toBe('here\n')
+  })
+
+  test('is put under the protocol, though it announced itself when nobody listened', () => {
+    const { stream, typed, feed } = fedStream()
+    const console = new Console(stream, { life: new Lifeline() })
+    feed('\x1edut-shell 77\x1e\n')
+    expect(typed).toEqual([])
+    new Shell(console)
+    expect(typed).toEqual([setupLine(console.marks.secret)])
+  })
+})
+
+test('a line that was too long to be typed in time leaves nothing in the next output', async () => {
+  const { shell } = await localShell()
+  const commands = ['echo on; cat', 'x', 'y'.repeat(5000)]
+  const steps = shell.cmd(commands, ['on', 'x', ''], ['10s', '10s', '300ms'])
+  await expect(steps).rejects.toThrow(CommandTimeoutError)
+  expect((await shell.cmd('echo back')).output).toBe('back\n')
 })

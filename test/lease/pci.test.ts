@@ -220,6 +220,8 @@ describe('a device is refused', () => {
       await mkdir(`${sysfs.path}/class/${kind}`, { recursive: true })
       await symlink(real, `${sysfs.path}/class/${kind}/${name}`)
     }
+    // Of one that goes meanwhile, with its bus.
+    await symlink('/sys/gone/with/its/bus', `${sysfs.path}/class/${kind}/dut-0`)
     const error = await refusal(inspectPci(host, NIC, sysfs.path))
     expect(error.message).toContain(`the host itself uses ${NIC}: `)
     expect(error.message).toContain(`dut-a ${words}`)

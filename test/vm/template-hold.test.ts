@@ -147,6 +147,23 @@ test.each(Object.entries(SPOILS))('a template that %s while it is copied', async
   }
 })
 
+test('no copy is begun while somebody looks for what is in nobody’s use, and takes it away', async () => {
+  await put()
+  const shelf = await host.lock(path)
+  const copying = openHeld().hold(folder)
+  const script = 'for p in /proc/[0-9]*; do readlink $p/fd/4; done'
+  const isWaiting = async () => {
+    const { stdout } = await host.run('sh', ['-c', script])
+    return stdout.split('\n').includes(path) || undefined
+  }
+  await poll(isWaiting, { timeoutMs: 10_000 })
+  expect(await host.held([folder])).toEqual([false])
+  await dropTemplate(host, folder)
+  await shelf.release()
+  expect(await copying).toBeUndefined()
+  expect(await readdir(path)).toEqual([])
+})
+
 const PATIENCE = {
   timeoutMs: 10_000,
   everyMs: 1,
