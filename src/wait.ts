@@ -29,7 +29,8 @@ export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): 
       timeoutMs === undefined
         ? undefined
         : setTimeout(() => {
-            const elapsedMs = performance.now() - startedAt
+            // Node's timers may be early by a part of a millisecond.
+            const elapsedMs = Math.max(timeoutMs, performance.now() - startedAt)
             settle(() => reject(onTimeout?.(elapsedMs) ?? new Error(`timed out: ${timeoutMs} ms`)))
           }, timeoutMs)
     const settle = (how: () => void) => {

@@ -77,7 +77,7 @@ export class MarkReader {
 
   /** A line whose prompt cannot be that of any other: it sets the count of prompts forward. */
   probeLine(): string {
-    this.#probe = this.#count + 100
+    this.#probe = Math.max(this.#count, this.#probe) + 100 // the one before may not be answered yet
     return `__dut=${this.#probe - 1}\n`
   }
 }

@@ -185,8 +185,10 @@ export class Shell {
   /** Resolves when the shell has read everything that was typed and waits for a line. */
   async #sync(line = this.console.marks.probeLine(), options: WaitOptions = {}): Promise<void> {
     this.#account.probed()
-    const isAnswer = (mark: Mark) => mark.kind === 'prompt' && mark.isAnswer
-    await this.#ask(line, isAnswer, options)
+    const isAnswer = (mark: Mark) => mark.kind === 'banner' || (isPrompt(mark) && mark.isAnswer)
+    const { kind } = await this.#ask(line, isAnswer, options)
+    // It has ended and will not answer; of the next one any prompt will do.
+    if (kind === 'banner') await this.#mark(isPrompt, options)
   }
 
   #hear(mark: Mark): void {
@@ -223,14 +225,14 @@ export class Shell {
     this.#recovery = outsideScope(async () => {
       for (const key of ENDING_KEYS) {
         if (era.aborted) return
-        const back = await this.#ask(key, isPrompt, { timeoutMs: KEY_PATIENCE_MS }).then(
-          () => true,
-          () => false,
-        )
-        if (!back) continue
-        await this.#sync(undefined, { timeoutMs: SYNC_PATIENCE_MS })
-        this.#heldBy = undefined
-        return
+        const patience = { timeoutMs: KEY_PATIENCE_MS }
+        try {
+          await this.#ask(key, isPrompt, patience)
+          // A bash that was just starting a program may have lost sight of it, and wait for it all the same.
+          await this.#sync(undefined, patience)
+          this.#heldBy = undefined
+          return
+        } catch {} // the next key
       }
     }).catch(() => {})
   }

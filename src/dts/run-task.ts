@@ -68,7 +68,8 @@ async function startInTime(dut: Dut, spec: VmSpec, timeoutMs?: number): Promise<
       return late
     },
   }).catch(async (error) => {
-    await starting.catch(() => {})
+    const ready = await starting.catch(() => []) // in the very moment in which its time was over
+    await Promise.all(ready.map((vm) => dut.stop(vm)))
     throw error
   })
   return vm as Vm

@@ -18,8 +18,10 @@ export interface HostProcess {
   command: string
 }
 
-/** How long the kernel may take to end what was killed a moment ago. */
+/** How long what was told to end may take. */
 const GRACE_MS = 1000
+/** How long what was killed may take: the kernel gives back gigabytes, on a machine that may be busy. */
+const KILLED_MS = 5000
 /** As many as a message names, each so long. */
 const NAMED = 20
 const LINE_LENGTH = 200
@@ -35,7 +37,7 @@ export async function checkLeftovers(suite: {
   dir: string
 }): Promise<void> {
   const { name, host, dir } = suite
-  const left = await settled(() => leftovers(host, dir), isNothing)
+  const left = await settled(() => leftovers(host, dir), isNothing, GRACE_MS)
   if (isNothing(left)) return
   const { processes, files, leases } = left
   const alive = await endAll(host, () => processesOf(host, dir))
@@ -75,15 +77,17 @@ function isNothing({ processes, files, leases }: Leftovers): boolean {
   return processes.length + files.length + leases.length === 0
 }
 
-/** What `look` sees last: once it is good, or else when the time is over. */
-async function settled<T>(look: () => Promise<T>, good: (seen: T) => boolean): Promise<T> {
-  let seen = await look()
+/** What `look` sees: once it is good, or else when the time is over. */
+async function settled<T>(
+  look: () => Promise<T>,
+  good: (seen: T) => boolean,
+  timeoutMs: number,
+): Promise<T> {
   const again = async () => {
-    if (!good(seen)) seen = await look()
-    return good(seen) || undefined
+    const seen = await look()
+    return good(seen) ? seen : undefined
   }
-  await poll(again, { timeoutMs: GRACE_MS, everyMs: 50 }).catch(() => {})
-  return seen
+  return poll(again, { timeoutMs, everyMs: 50 }).catch(look)
 }
 
 // The environment is the one thing that a child cannot shake off without being told to: it keeps it
@@ -145,7 +149,7 @@ export async function endAll(
   }
   const over = ({ found, alive }: Awaited<ReturnType<typeof round>>) =>
     found.length + alive.length === 0
-  return (await settled(round, over)).alive
+  return (await settled(round, over, KILLED_MS)).alive
 }
 
 /** False for a zombie, which has nothing any more, as soon as all its threads are. */

@@ -169,6 +169,7 @@ for path; do
   elif [ ! -e "$path" ]; then echo free
   elif [ ! -f "$path" ] && [ ! -d "$path" ]; then echo held
   elif flock --nonblock --exclusive 3 3<"$path"; then echo free
+  elif [ ! -e "$path" ]; then echo free
   else echo held
   fi
 done 2>/dev/null`

@@ -63,11 +63,17 @@ export async function plug(qmp: Qmp, placed: PlacedDevice, options: PlugOptions)
 export async function unplug(qmp: Qmp, index: number, wait: WaitOptions): Promise<void> {
   const id = deviceId(index)
   await using events = qmp.events()
-  await qmp.execute('device_del', { id }).catch((error) => {
-    // By a call before this one, which gave up too early.
-    if (!(error instanceof QmpError && /in the process of unplug/.test(error.desc))) throw error
-  })
+  const isGone = await qmp.execute('device_del', { id }).then(
+    () => false,
+    (error) => {
+      // By a call before this one, which gave up too early: the guest is at it, or has let go since.
+      if (error instanceof QmpError && /in the process of unplug/.test(error.desc)) return false
+      if (error instanceof QmpError && /not found/.test(error.desc)) return true
+      throw error
+    },
+  )
   const gone = async () => {
+    if (isGone) return
     for await (const { event, data } of events) {
       if ((data as { device?: string } | undefined)?.device !== id) continue
       if (event === 'DEVICE_DELETED') return

@@ -60,7 +60,7 @@ if [ "$2" ]; then
 fi
 flock --shared 3 && wait $at_once || exit
 if [ "$3" ]; then
-  copy=$(mktemp -- "$4.copy-XXXXXXXX") && exec 5<>"$copy" && rm -- "$copy" || exit
+  copy=$(mktemp -- "$4.copy-XXXXXXXX") && exec 5<>"$copy" && rm -f -- "$copy" || exit
   cp --sparse=always -- "$3" /dev/fd/5 || exit
 fi
 shift 4

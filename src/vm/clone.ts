@@ -3,7 +3,7 @@ import { GuestError } from '../errors.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { MEMORY_COPY } from '../qemu/process.ts'
-import { waitFor } from '../wait.ts'
+import { anySignal, waitFor } from '../wait.ts'
 import type { Booted } from './boot.ts'
 import { bootOf } from './boot-of.ts'
 import { discard } from './engine.ts'
@@ -65,7 +65,7 @@ export async function clone(
   try {
     await waitFor(restore(), {
       timeoutMs: bootTimeoutMs / 2, // what it was cloned from may be to blame, and then it is to boot
-      signal,
+      signal: anySignal(signal, machine.life.ended),
       onTimeout: (elapsedMs) =>
         new GuestError('the clone does not answer', { ...machine.where, elapsedMs }),
     })

@@ -140,7 +140,9 @@ export class Plugs {
       await this.#forget(number).catch(() => {}) // what went wrong first is the one to tell
       throw await orDeath(error, this.#machine)
     }
-    const pci = await pciAddress(qmp, number)
+    const pci = await pciAddress(qmp, number).catch(async (error) => {
+      throw await orDeath(error, this.#machine)
+    })
     const isNic = device.kind !== 'vfio'
     return awaitPlugged(this.#machine, { id: deviceId(number), pci, isNic, timeoutMs })
   }

@@ -42,15 +42,33 @@ function napUntil(condition: string): string {
   return `exec {pipe}<> <(:); until ${condition}; do read -rt 0.01 -u $pipe; done`
 }
 
-/** Prints the name and the Ethernet address. */
+/** How long a guest's udev may take to name a NIC that is there, in seconds. */
+const UDEV_PATIENCE = 10
+
+/**
+ * Prints the name and the Ethernet address, once udev, where the guest has it, has given it its name. It
+ * keeps a file on each interface that it has seen, with ID_RENAMING=1 from before it renames one until
+ * the kernel has told it of that (rename_netif and udev_event_on_move in systemd).
+ */
 function awaitNetdev(pci: string): string {
   return `
+nics=/sys/bus/pci/devices/${pci}/virtio*/net
+isNamed() {
+  [[ -S /run/udev/control ]] || return 0
+  read -r index <$1/ifindex
+  if [[ -e /run/udev/data/n$index ]]; then
+    read -rd '' facts </run/udev/data/n$index
+    [[ $facts = *ID_RENAMING=1* ]] || return 0
+  fi
+  ((SECONDS > \${since:=$SECONDS} + ${UDEV_PATIENCE}))
+}
 found() {
-  for nic in /sys/bus/pci/devices/${pci}/virtio*/net/*; do
-    [[ -e $nic/address ]] && read -r mac <$nic/address && return
+  for nic in $nics/*; do
+    [[ -e $nic/address ]] && isNamed $nic || continue
+    for nic in $nics/*; do read -r mac <$nic/address && return; done
   done
   return 1
-}
+} 2>/dev/null
 ${napUntil('found')}
 echo "\${nic##*/} $mac"`
 }

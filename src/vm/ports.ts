@@ -57,13 +57,13 @@ export interface Port extends Omit<GuestNic, 'vendor'> {
 const LIST = `
 shopt -s nullglob
 for nic in /sys/bus/pci/devices/*; do
-  read -r class <$nic/class; read -r vendor <$nic/vendor
+  read -r class <$nic/class && read -r vendor <$nic/vendor || continue
   [[ $class = 0x0200* ]] || continue
   driver=- netdev=- mac=-
   [ -e $nic/driver ] && driver=$(cd -P $nic/driver && echo "\${PWD##*/}")
   for net in $nic/net/* $nic/virtio*/net/*; do netdev=\${net##*/}; read -r mac <$net/address; done
   echo \${nic##*/} $vendor $driver $netdev $mac
-done`
+done 2>/dev/null # what goes meanwhile`
 
 interface Guest {
   exec(script: string, options: { check: boolean }): Promise<{ stdout: string }>

@@ -92,7 +92,7 @@ export class Snapshots {
    * @throws GuestError when the guest does not answer afterwards
    */
   async restore(snapshot: Snapshot): Promise<void> {
-    const { qmp, agent, kernelLog, where } = this.#machine
+    const { qmp, agent, kernelLog, life, where } = this.#machine
     const kept = this.#kept.get(snapshot)
     if (kept === undefined) {
       const whose = snapshot?.vm === where.vm ? 'dropped' : `of ${snapshot?.vm}`
@@ -109,7 +109,7 @@ export class Snapshots {
       kernelLog.goBackTo(kept.kernelLog)
       await qmp.execute('cont')
       agent.closeAll(kept.conversations)
-      await agent.renew({ timeoutMs: BACK_PATIENCE_MS })
+      await agent.renew({ timeoutMs: BACK_PATIENCE_MS, signal: life.ended })
     }
     const reason = new GuestError(RESTORED, where)
     await this.#shell.back(kept.shell, { reason, load, timeoutMs: BACK_PATIENCE_MS })
@@ -122,8 +122,8 @@ export class Snapshots {
 
   /** Stops the guest between two words: whether it is. */
   async #stopQuietly(): Promise<true | undefined> {
-    const { qmp, agent } = this.#machine
-    const traffic = await agent.settled({ timeoutMs: QUIET_PATIENCE_MS })
+    const { qmp, agent, life } = this.#machine
+    const traffic = await agent.settled({ timeoutMs: QUIET_PATIENCE_MS, signal: life.ended })
     await qmp.execute('stop')
     if (await agent.isQuietSince(traffic)) return true
     await qmp.execute('cont')

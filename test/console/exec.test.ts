@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type ExecOptions, exec } from '../../src/console/exec.ts'
 import {
   CommandFailedError,
@@ -19,6 +19,8 @@ async function peerThat(reply: (peer: Peer, channel: number) => void): Promise<P
 }
 
 const silent = () => {}
+
+afterEach(() => void vi.useRealTimers())
 
 describe('a command', () => {
   test('gives what it printed and how it ended', async () => {
@@ -113,9 +115,17 @@ describe('a command that does not end', () => {
   }
 
   test('is killed at its deadline, and what it printed is told', async () => {
-    const peer = await peerThat(({ say }, channel) => say('out', channel, 'working…\n'))
-    const running = exec(peer, 'make', { timeout: '100ms' })
-    const error = await running.catch((error) => error)
+    const peer = await agentPeer()
+    peer.onFrame(({ type, channel, text }) => {
+      if (type === 'run') peer.say('out', channel, 'working…\n')
+      if (type === 'hello') peer.say('hello', 0, text)
+    })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    const running = exec(peer, 'make', { timeout: '100ms' }).catch((error) => error)
+    await peer.agent.hello() // comes behind what was printed
+    vi.advanceTimersByTime(100)
+    vi.useRealTimers()
+    const error = await running
     expect(error).toBeInstanceOf(CommandTimeoutError)
     expect(error.message).toContain('"make" did not end in time')
     expect(error.message).toContain('| working…')

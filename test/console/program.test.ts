@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Program, type ProgramContext, type SpawnOptions } from '../../src/console/program.ts'
 import { CommandTimeoutError, GuestError, InfrastructureError } from '../../src/errors.ts'
 import { hostTerminal } from '../../src/fleet/host-exec.ts'
@@ -13,17 +13,28 @@ while IFS= read -r line; do
   printf '> '
 done`
 
-async function spawn(
-  script = LISTENER,
-  options: SpawnOptions = { prompt: '> ' },
+function start(
+  script: string,
+  options: SpawnOptions,
   context: ProgramContext = { dut: 'dut0' },
-) {
+): Program {
   const terminal = hostTerminal({ host: localHost(), dir: '/' }, ['bash', '-c', script])
   const program = new Program(terminal, 'listener', options, context)
   onTestFinished(() => program.close())
+  return program
+}
+
+async function spawn(
+  script = LISTENER,
+  options: SpawnOptions = { prompt: '> ' },
+  context?: ProgramContext,
+) {
+  const program = start(script, options, context)
   await program.ready(options)
   return program
 }
+
+afterEach(() => void vi.useRealTimers())
 
 describe('lines typed into a program', () => {
   test('give what it printed, without echo and prompt', async () => {
@@ -64,7 +75,11 @@ describe('lines typed into a program', () => {
 describe('a line whose time is over', () => {
   test('names the program, the line, what was not printed, and what was', async () => {
     const program = await spawn()
-    const error = await program.cmd('echo working; read -r', '', '200ms').catch((error) => error)
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    const late = program.cmd('echo working; read -r', '', '200ms').catch((error) => error)
+    await program.expect('\nworking\n')
+    vi.advanceTimersByTime(200)
+    const error = await late
     expect(error).toBeInstanceOf(CommandTimeoutError)
     expect(error.message).toMatch(
       /^dut0: "echo working; read -r" in listener: "> " was not printed/,
@@ -146,6 +161,8 @@ describe('the end of a program', () => {
 })
 
 test('a first prompt that does not come is an error that names it', async () => {
-  const starting = spawn('echo starting; read -r', { prompt: /^> /m, timeout: '200ms' })
-  await expect(starting).rejects.toThrow(/\/\^> \/m was not printed[\s\S]*\| starting/)
+  const program = start('echo starting; read -r', { prompt: /^> /m })
+  await program.expect('starting')
+  const ready = program.ready({ timeout: '200ms' })
+  await expect(ready).rejects.toThrow(/\/\^> \/m was not printed[\s\S]*\| starting/)
 })

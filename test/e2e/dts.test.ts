@@ -145,7 +145,7 @@ test('one that is too slow to start is told by name, and nothing of it is left',
   dut,
 }) => {
   await using module = new MultipleVM({ duts: [dut] })
-  const slow = { ...small, usercmd: [{ cmd: '-device edu' }], start: [{ wait_seconds: '1' }] }
+  const slow = { ...small, usercmd: [{ cmd: '-S' }], start: [{ wait_seconds: '2' }] }
   module.addParallelTask('start', { name: 'vm0', virt_params: slow })
   const [results] = await module.doParallelTask()
   expect(results?.vm0?.error).toBeInstanceOf(GuestError)

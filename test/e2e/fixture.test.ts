@@ -113,7 +113,7 @@ const test = dutTest({ vms: 1, backend: () => { throw new Error('no backend toda
 test('never', () => { mark('ran', 'x') })
 `,
     'c.spec.ts': `${HEAD}
-const test = dutTest({ vms: 2, bootTimeout: '300ms', vm: { boot: 'cold' } })
+const test = dutTest({ vms: 2, bootTimeout: '3s', vm: { boot: 'cold', extraArgs: ['-S'] } })
 test('never', () => { mark('ran', 'x') })
 `,
   })

@@ -96,16 +96,19 @@ async function round(project: Project, moment: Moment): Promise<Killed | undefin
   }
 }
 
-/** A VM whose QEMU dies while it is cloned boots from its kernel on, and then the run stays: true. */
+/**
+ * A VM whose QEMU dies while it is cloned boots from its kernel on, and the QEMU of one that makes a
+ * template may have had nothing left to do; then the run stays: true.
+ */
 async function endIfItStays(
   project: Project,
   moment: Moment,
-  { child, ended, output }: Running,
+  { child, ended }: Running,
 ): Promise<boolean> {
   if (moment.specs !== 'stays') return false
-  const told = async () => output().includes('boots from its kernel on') || undefined
-  const stays = poll(told, { timeoutMs: 60_000 }).then(() => project.mark('testing'))
-  if (!(await Promise.race([ended.then(() => false), stays]))) return false
+  const ends = ended.then(() => false)
+  const stays = project.mark('testing').then(() => qemusOf(project).length === 2 || ends)
+  if (!(await Promise.race([ends, stays]))) return false
   child.kill('SIGKILL')
   return poll(() => processesWith(project.dir).length === 0 || undefined, { timeoutMs: GONE_MS })
 }

@@ -79,8 +79,8 @@ test('the second QEMU dies', async ({ vm }) => {
 
 test('it takes too long', async ({ vm }) => {
   const { pid } = vm
-  const under = vm.cmd('for i in 1 2 3 4; do sleep 0.5; echo $i; done')
-  const { moving, second } = await begin(vm, { timeout: '1s' })
+  const under = vm.cmd('for i in 1 2 3 4; do sleep 1; echo $i; done')
+  const { moving, second } = await begin(vm, { timeout: '3s' })
   const error = await moving.catch((e) => e)
   expect(error).toBeInstanceOf(InfrastructureError)
   expect(error.message).toMatch(/it took too long/)
@@ -102,11 +102,23 @@ test('it is cancelled, by a signal', async ({ vm }) => {
   await expectUnmoved(vm, { pid, second })
 })
 
+// Faster than any bandwidth: it changes every page again and again.
+const WRITER = `
+memory = bytearray(b'x' * (64 << 20))
+n = 0
+while True:
+    n = (n + 1) % 256
+    memory[::4096] = bytes([n]) * (len(memory) // 4096)
+    if n == 1: print('writing', flush=True)
+`
+
 test('a guest that writes all the time does not arrive, and is asked to meanwhile', async ({
   vm,
 }) => {
   const { pid } = vm
-  const writer = await vm.spawn('while :; do head -c 20M /dev/urandom >/tmp/big; done')
+  await vm.copyIn(WRITER, '/root/writer.py')
+  const writer = await vm.spawn('python3 /root/writer.py')
+  await writer.expect('writing')
   const { moving, second } = await begin(vm, {
     ...{ bandwidth: '20M', timeout: '20s', downtimeLimit: '1ms' },
   })

@@ -73,7 +73,7 @@ for (const boot of ['auto', 'cold'] as const) {
         expect(stdout).toContain(`${nic.mac}\n`)
         expect(stdout).toContain(`${nic.pci}\n`)
         await address(vm, 'eth0', 1)
-        const ping = await vm.exec('ping -c 5 -i 0.02 -W 20 10.0.0.2')
+        const ping = await vm.exec('ping -c 5 -l 5 -W 20 10.0.0.2')
         expect(ping.stdout).toContain('5 received')
         await vm.unplug(nic.id)
         expect((await vm.exec('ls /sys/class/net')).stdout).toBe('lo\n')
@@ -88,7 +88,7 @@ for (const boot of ['auto', 'cold'] as const) {
       ])) as [Vm, Vm]
       await b.plug(vhostUser(sw.port(1)))
       await Promise.all([address(a, 'eth0', 1), address(b, 'eth0', 2)])
-      expect((await b.exec('ping -c 5 -i 0.02 -W 20 10.0.0.1')).stdout).toContain('5 received')
+      expect((await b.exec('ping -c 5 -l 5 -W 20 10.0.0.1')).stdout).toContain('5 received')
 
       await Promise.all([a, b].map((vm) => bindDriver(vm, 0, 'uio_pci_generic')))
       const pmds = await Promise.all([testpmd(a), testpmd(b)])
@@ -224,6 +224,15 @@ test('a guest that does not answer: a deadline, and it can be done afterwards', 
   await vm.resume()
   await vm.unplug('nic0')
   expect((await vm.exec('ls /sys/class/net')).stdout).toBe('lo\n')
+
+  const again = await vm.plug(link('lan'))
+  await vm.pause()
+  await expect(vm.unplug(again, { timeout: '500ms' })).rejects.toThrow(GuestError)
+  await vm.resume()
+  await expect.poll(async () => JSON.stringify(await vm.qmp('query-pci'))).not.toContain('"nic0"')
+  await vm.unplug(again)
+  const network = await vm.qmp('human-monitor-command', { 'command-line': 'info network' })
+  expect(network).not.toContain('net0')
 })
 
 test('the death of the VM ends the wait', async ({ dut }) => {

@@ -44,7 +44,12 @@ test('a guest that does not come up in time names its stage and shows its kernel
   dut,
 }) => {
   const stuck = { extraArgs: ['-S'] } // stopped before its first instruction
-  const late = new Dut({ name: 'late', host: dut.host, dir: `${dut.dir}/late`, bootTimeoutMs: 700 })
+  const late = new Dut({
+    name: 'late',
+    host: dut.host,
+    dir: `${dut.dir}/late`,
+    bootTimeoutMs: 3000,
+  })
   await expect(startFleet([late], { vm: stuck })).rejects.toThrow(
     /late\/vm0: the guest did not come up, it got as far as "kernel"/,
   )

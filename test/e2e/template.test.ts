@@ -8,7 +8,6 @@ import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec.ts'
 import type { Vm } from '../../src/vm/vm.ts'
-import { poll } from '../../src/wait.ts'
 import { startProcess, type TestProcess } from '../lease/process.ts'
 import { HEAD, makeProject } from './project.ts'
 
@@ -219,8 +218,8 @@ async function told(peer: TestProcess): Promise<Record<string, string>[]> {
   return all
 }
 
-const startPeer = () => {
-  const peer = startProcess('../e2e/template-peer.ts', [], {
+const startPeer = (...stage: string[]) => {
+  const peer = startProcess('../e2e/template-peer.ts', stage, {
     lockDir: process.env.VITEST_DUT_LOCK_DIR ?? '',
   })
   onTestFinished(() => peer.kill())
@@ -241,17 +240,9 @@ test('two processes that want it at once: one makes it', async () => {
 test.each(['kernel', 'shell', 'saving'])(
   'a maker that is killed at the stage %s: the next one makes it',
   async (stage) => {
-    const maker = startPeer()
+    const maker = startPeer(stage)
     const drafts = () => readdirSync(store).filter((name) => name.endsWith('.draft'))
-    if (stage === 'saving') {
-      const state = () =>
-        drafts().some((name) =>
-          readdirSync(join(store, name)).some((file) => file.startsWith('state')),
-        )
-      await poll(() => state() || undefined, { timeoutMs: 60_000, everyMs: 1 })
-    } else {
-      for (;;) if (JSON.parse(await maker.line()).stage === stage) break
-    }
+    for (;;) if (JSON.parse(await maker.line()).stage === stage) break
     expect(templates()).toEqual([])
     expect(drafts()).toHaveLength(1)
     await maker.kill()

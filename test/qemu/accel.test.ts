@@ -45,8 +45,7 @@ describe('the ROM', () => {
     await writeFile(`${dir}/broken.S`, source.replace(line, other))
     assemble(`${dir}/broken.S`, `${dir}/broken.rom`)
     const host = withRom(await readFile(`${dir}/broken.rom`))
-    const options = { host, qemu: QEMU, dir, accel: 'tcg', cpu: 'max', timeoutMs: 400 } as const
-    const verdict = await probe(options)
+    const verdict = await probe({ host, qemu: QEMU, dir, accel: 'tcg', cpu: 'max' })
     expect(verdict).toMatchObject({ works: false, reason: expect.stringContaining(reason) })
   })
 })

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -25,6 +26,8 @@ export interface AgentPeer {
   /** How it answers a synchronisation; as qemu-ga does, unless a test changes it. */
   onSync: (id: number) => void
   say(message: unknown): void
+  /** Resolves when it is asked for this the next time, which it then has had the chance to answer. */
+  asked(command: string): Promise<unknown>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -41,10 +44,12 @@ export async function openAgent(
   const listener = await localHost().listen(`${dir}/qga`)
   const far = connect(`${dir}/qga`)
   const near = await waitFor(listener.connection, { timeoutMs: 10_000 })
+  const heard = new EventEmitter()
   const peer: AgentPeer = {
     ...{ port: new GuestAgentPort(near, { vm: 'vm0' }), near, far, requests: [], syncs: [] },
     onSync: (id) => far.write(Buffer.from(`\xff${JSON.stringify({ return: id })}\n`, 'latin1')),
     say: (message) => void far.write(`${JSON.stringify(message)}\n`),
+    asked: (command) => once(heard, command),
     [Symbol.asyncDispose]: async () => {
       far.destroy()
       near.destroy()
@@ -70,6 +75,7 @@ export async function openAgent(
           peer.requests.push(request)
           onRequest(request, peer)
         }
+        heard.emit(request.execute)
       }
     }
   })

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
 import { GuestAgentError, GuestAgentSilence } from '../../src/qemu/guest-agent-error.ts'
 import { poll, turn } from '../../src/wait.ts'
@@ -6,6 +6,11 @@ import { openAgent } from './guest-agent-peer.ts'
 
 const SOON = { timeoutMs: 10_000 }
 const BRIEFLY = { timeoutMs: 100 }
+
+/** Time passes only as the test says, so that a call is over at a point which the test knows. */
+const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+
+afterEach(() => void vi.useRealTimers())
 
 describe('a call', () => {
   test('is sent once the agent has shown that it is there, and resolves with what it returns', async () => {
@@ -104,7 +109,10 @@ describe('an agent that is silent', () => {
   test('is known not to be there, and is not sent the command', async () => {
     await using agent = await openAgent()
     agent.onSync = () => {}
+    stopTime()
     const call = agent.port.call('guest-shutdown', undefined, BRIEFLY)
+    await agent.asked('guest-sync-delimited')
+    vi.advanceTimersByTime(100)
     await expect(call).rejects.toBeInstanceOf(GuestAgentSilence)
     await expect(call).rejects.toMatchObject({ silence: 'not there' })
     expect(agent.syncs).toHaveLength(1)
@@ -140,7 +148,10 @@ describe('an agent that is silent', () => {
       if (execute !== 'guest-slow') peer.say({ return: execute })
     })
     const { onSync } = agent
+    stopTime()
     const slow = agent.port.call('guest-slow', undefined, BRIEFLY)
+    await agent.asked('guest-slow')
+    vi.advanceTimersByTime(100)
     await expect(slow).rejects.toMatchObject({ silence: 'no answer' })
     agent.onSync = (id) => {
       agent.say({ return: 'guest-slow' }) // it has got round to it
@@ -154,7 +165,11 @@ describe('an agent that is silent', () => {
       if (execute === 'guest-slow') far.write('{"return": [1, 2,')
       else say({ return: execute })
     })
-    await expect(agent.port.call('guest-slow', undefined, BRIEFLY)).rejects.toThrow()
+    stopTime()
+    const slow = agent.port.call('guest-slow', undefined, BRIEFLY)
+    await agent.asked('guest-slow')
+    vi.advanceTimersByTime(100)
+    await expect(slow).rejects.toMatchObject({ silence: 'no answer' })
     expect(await agent.port.call('guest-next', undefined, SOON)).toBe('guest-next')
   })
 
@@ -162,10 +177,14 @@ describe('an agent that is silent', () => {
     await using agent = await openAgent((_, peer) => {
       if (peer.requests.length > 1) peer.say({ return: 'late' })
     })
+    stopTime()
     const first = agent.port.call('guest-first', undefined, { timeoutMs: 500 })
     const second = agent.port.call('guest-second', undefined, BRIEFLY)
     const third = agent.port.call('guest-third', undefined, SOON)
+    await agent.asked('guest-first')
+    vi.advanceTimersByTime(100)
     await expect(second).rejects.toMatchObject({ silence: 'busy with an earlier call' })
+    vi.advanceTimersByTime(400)
     await expect(first).rejects.toMatchObject({ silence: 'no answer' })
     expect(await third).toBe('late')
     expect(agent.requests.map(({ execute }) => execute)).toEqual(['guest-first', 'guest-third'])

@@ -99,15 +99,16 @@ test('a port that nobody has joined holds up nobody', async () => {
 })
 
 test('a member that was killed comes back to the same port', async () => {
-  const hub = await open()
-  const [first, second] = [await hub.port(), await hub.port()]
-  const a = await enter(first)
-  const b = await enter(second)
+  const { hub, members } = await segment(2)
+  const [a, witness] = members as [Member, Member]
+  const port = await hub.port()
+  const b = await enter(port)
   await a.send(frame('one'))
   await b.got(1)
   await b.leave()
   await a.send(frame('lost'))
-  const again = await enter(second)
+  await witness.got(2) // whose port is older: the hub has come to b's before
+  const again = await enter(port)
   await a.send(frame('two'))
   expect(texts(await again.got(1))).toEqual(['two'])
   await again.send(frame('three'))

@@ -75,16 +75,16 @@ test('what is plugged has its address, its properties and its other end', async 
 
 test('ports that are forwarded are listened on', async () => {
   const device = userNet({ forward: [7, { port: 9, protocol: 'udp' }] })
-  await plugged(place(device, { hostPorts: [20_999, 20_998] }), 1)
+  await plugged(place(device, { hostPorts: [26_999, 26_998] }), 1)
   const usernet = await qemu.qmp.execute('human-monitor-command', {
     'command-line': 'info usernet',
   })
-  expect(usernet).toMatch(/TCP\[HOST_FORWARD\] +\d+ +127\.0\.0\.1 +20999 +\S+ +7 /)
-  expect(usernet).toMatch(/UDP\[HOST_FORWARD\] +\d+ +127\.0\.0\.1 +20998 +\S+ +9 /)
+  expect(usernet).toMatch(/TCP\[HOST_FORWARD\] +\d+ +127\.0\.0\.1 +26999 +\S+ +7 /)
+  expect(usernet).toMatch(/UDP\[HOST_FORWARD\] +\d+ +127\.0\.0\.1 +26998 +\S+ +9 /)
 })
 
 test('a port that is taken: QEMU’s words, and nothing stays', async () => {
-  const error = await refusal(place(userNet({ forward: [7] }), { hostPorts: [20_999] }))
+  const error = await refusal(place(userNet({ forward: [7] }), { hostPorts: [26_999] }))
   expect(error).toBeInstanceOf(InfrastructureError)
   expect(error.message).toContain('Could not set up host forwarding rule')
   expect(error.hint).toContain('took the port meanwhile')

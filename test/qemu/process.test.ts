@@ -31,7 +31,7 @@ async function start(...command: string[]) {
     dir,
     lockFile,
     printed: () => printed,
-    ready: waitFor(ready.promise, { timeoutMs: 5000 }),
+    ready: () => waitFor(ready.promise, { timeoutMs: 5000 }),
   }
 }
 const sh = (script: string, ...args: string[]) => start('sh', '-c', script, 'sh', ...args)
@@ -88,7 +88,7 @@ test('it is killed', async () => {
   const { pid, kill, exited, ready } = await sh(
     'trap "" TERM; echo ready; while :; do read -r x; done',
   )
-  await ready
+  await ready()
   kill()
   expect(await exited).toEqual({ exitCode: 137, signal: 'SIGKILL' })
   await untilGone(pid)
@@ -96,7 +96,7 @@ test('it is killed', async () => {
 
 test('the lease is its own while it lives, shared with whoever made it, and free with its end', async () => {
   const { ready, lockFile, kill, exited, complaints } = await sh('echo ready; exec cat')
-  await ready
+  await ready()
   expect(await host.held([lockFile])).toEqual([true])
   const beside = await host.lock(lockFile, { shared: true, wait: false })
   expect(beside).toBeDefined()

@@ -1,9 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
 import { openGuestAgent } from '../../src/vm/guest-agent.ts'
 import type { Machine } from '../../src/vm/machine.ts'
-import { openAgent, type Request } from '../qemu/guest-agent-peer.ts'
+import { type AgentPeer, openAgent, type Request } from '../qemu/guest-agent-peer.ts'
 
 /** The agent of a VM of which there is nothing but the port; a guest's answers come from `answer`. */
 async function openVm(answer: (request: Request) => unknown) {
@@ -25,6 +25,11 @@ async function openVm(answer: (request: Request) => unknown) {
   return { agent, peer, life, machine, [Symbol.asyncDispose]: dispose }
 }
 
+/** Time passes only as the test says, so that a call is over at a point which the test knows. */
+const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+
+afterEach(() => void vi.useRealTimers())
+
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
 describe('exec', () => {
@@ -32,6 +37,13 @@ describe('exec', () => {
     request.execute === 'guest-exec'
       ? { return: { pid: 41 } }
       : { return: { exited: true, ...status } }
+
+  /** Lets the time of a command pass once the agent has been asked about it. */
+  async function pass(exec: Promise<unknown>, { peer }: { peer: AgentPeer }): Promise<void> {
+    exec.catch(() => {}) // looked at later
+    await peer.asked('guest-exec-status')
+    await vi.advanceTimersByTimeAsync(200)
+  }
 
   test('is a shell’s command, or a program, as guest-exec has it', async () => {
     await using vm = await openVm(ended({ exitcode: 3, 'out-data': base64('o'), 'err-data': '' }))
@@ -69,7 +81,9 @@ describe('exec', () => {
 
   test('that does not end in time is told, with its process', async () => {
     await using vm = await openVm(ended({ exited: false }))
+    stopTime()
     const exec = vm.agent.exec('sleep 9', { timeout: '200ms' })
+    await pass(exec, vm)
     await expect(exec).rejects.toBeInstanceOf(CommandTimeoutError)
     await expect(exec).rejects.toThrow(/dut0\/vm0: "sleep 9" did not end in time.*\n.*process 41/)
   })
@@ -78,10 +92,13 @@ describe('exec', () => {
     await using vm = await openVm(({ execute }) =>
       execute === 'guest-exec' ? { return: { pid: 41 } } : undefined,
     )
+    stopTime()
     const exec = vm.agent.exec('sleep 9', { timeout: '200ms' })
+    await pass(exec, vm)
     await expect(exec).rejects.toBeInstanceOf(CommandTimeoutError)
     // The look that was under way is in nobody's way.
     const next = vm.agent.exec('sleep 9', { timeout: '200ms' })
+    await pass(next, vm)
     await expect(next).rejects.toThrow('process 41')
   })
 
@@ -109,10 +126,16 @@ describe('exec', () => {
 
 test('an agent that is stuck is told of as such, where the call was', async () => {
   await using vm = await openVm(() => undefined)
+  stopTime()
   const stuck = vm.agent.ping({ timeout: '100ms' })
+  await vm.peer.asked('guest-ping')
+  vi.advanceTimersByTime(100)
   await expect(stuck).rejects.toThrow('the guest agent did not answer guest-ping')
   vm.peer.onSync = () => {}
-  const error = await vm.agent.ping({ timeout: '100ms' }).catch((error: GuestError) => error)
+  const absent = vm.agent.ping({ timeout: '100ms' }).catch((error: GuestError) => error)
+  await vm.peer.asked('guest-sync-delimited')
+  vi.advanceTimersByTime(100)
+  const error = await absent
   expect(error).toBeInstanceOf(GuestError)
   expect(error).toMatchObject({ vm: 'vm0', dut: 'dut0', command: 'guest-ping' })
   expect((error as GuestError).hint).toContain('something has its port open')
@@ -135,7 +158,10 @@ test('interfaces without an address are some, too', async () => {
 describe('shutdown', () => {
   test('of a guest that runs on is told, and its later end is a death again', async () => {
     await using vm = await openVm(() => undefined)
+    stopTime()
     const down = vm.agent.shutdown({ timeout: '200ms' })
+    await vm.peer.asked('guest-shutdown')
+    vi.advanceTimersByTime(200)
     await expect(down).rejects.toThrow('was told "powerdown", and the guest runs on')
     expect(vm.peer.requests[0]?.arguments).toEqual({ mode: 'powerdown' })
     expect(vm.machine.stopping).toBe(false)
@@ -143,7 +169,11 @@ describe('shutdown', () => {
 
   test('that the agent has answered takes no longer than its time either', async () => {
     await using vm = await openVm(() => ({ return: {} }))
-    await expect(vm.agent.shutdown({ timeout: '200ms' })).rejects.toThrow('the guest runs on')
+    stopTime()
+    const down = vm.agent.shutdown({ timeout: '200ms' })
+    await vm.agent.ping() // its turn comes when the answer has been read
+    vi.advanceTimersByTime(200)
+    await expect(down).rejects.toThrow('the guest runs on')
   })
 
   test('that it refuses is told in its words', async () => {

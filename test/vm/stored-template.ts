@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { localHost } from '../../src/host/local.ts'
 import { sealTemplate, type TemplateLabel } from '../../src/vm/template-files.ts'
 
@@ -7,16 +7,18 @@ export const label: TemplateLabel = {
   ...{ cpus: 1, memory: '512M', devices: ['link'] },
 }
 
-/** A whole template, as its maker leaves it. */
+/** A whole template, as its maker leaves it: nobody finds half of it. */
 export async function putTemplate(
   folder: string,
   files: { memory?: Buffer; disk?: Buffer; state?: string } = {},
 ): Promise<void> {
-  await mkdir(folder, { mode: 0o700 })
+  const draft = `${folder}.draft`
+  await mkdir(draft, { mode: 0o700 })
   for (const [name, content] of Object.entries({ state: 'state', ...files })) {
-    if (content !== undefined) await writeFile(`${folder}/${name}`, content)
+    if (content !== undefined) await writeFile(`${draft}/${name}`, content)
   }
-  await seal(folder)
+  await seal(draft)
+  await rename(draft, folder)
 }
 
 /** Makes a template of what is in a folder. */
