@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { asError } from '../errors.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
 import { agentError, noAgentError } from './agent-error.ts'
-import { type Reading, readingOf, step } from './clock.ts'
+import { nearest, type Reading, readingOf, step } from './clock.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 import { type Identity, identityBytes, newSeed } from './identity.ts'
 import { Outbox } from './outbox.ts'
@@ -15,10 +15,6 @@ export interface Channel {
 }
 
 export type ChannelListener = (frame: { type: number; payload: Uint8Array }) => void
-
-/** A round trip that is short enough, and how many there are at most until one is. */
-const SHORT_TRIP_MS = 50
-const MOST_TRIPS = 5
 
 /** The default guest's agent, at the other end of a virtio-serial port. */
 export class Agent {
@@ -68,18 +64,15 @@ export class Agent {
   }
 
   /**
-   * Sets the guest's clock by ours, which it is then as near to as half of the shortest of a few round
-   * trips: 10 ms, or more where a machine that is short of time does none in 20 ms.
+   * Sets the guest's clock by ours, which it is then as near to as half of the shortest round trip: 40 ms,
+   * or more where a machine that is short of time does none in 80 ms for two seconds.
    *
    * @throws GuestError when the guest refuses
    */
   async setClock(options: WaitOptions = {}, first?: Reading): Promise<void> {
-    let best = first ?? (await this.#readClock('clock', step(0), options))
-    for (let i = 1; i < MOST_TRIPS && best.roundTripMs > SHORT_TRIP_MS; i++) {
-      const next = await this.#readClock('clock', step(0), options)
-      if (next.roundTripMs < best.roundTripMs) best = next
-    }
-    await this.#readClock('clock', step(best.behindMs), options)
+    const read = () => this.#readClock('clock', step(0), options)
+    const { behindMs } = await nearest(read, first)
+    await this.#readClock('clock', step(behindMs), options)
   }
 
   /** Sends a frame that the guest answers with what its clock shows. */

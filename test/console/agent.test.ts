@@ -175,6 +175,13 @@ describe('a clock', () => {
     expect(errorMs()).toBe(30)
   })
 
+  test('is not set by a long trip while there may be a shorter one', async () => {
+    const tripsMs = [300, 240, 300, 300, 300, 200, 70]
+    const { agent, errorMs } = await guestWithClock({ behindMs: 23_000, tripsMs })
+    await agent.setClock()
+    expect(errorMs()).toBe(35)
+  })
+
   test('of a guest that takes its identity is set as well', async () => {
     const { agent, heard, errorMs } = await guestWithClock({ behindMs: 23_000, tripsMs: [] })
     await agent.identify({ hostname: 'vm7' })

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type DutError, dutTest, expect, UsageError } from 'vitest-dut'
+import { waitFor } from '../../src/wait.ts'
 
 const test = dutTest({ vms: 1 })
 const sha256 = (data: string | Uint8Array) => createHash('sha256').update(data).digest('hex')
@@ -33,9 +34,9 @@ test.describe('cmd', () => {
   })
 
   test('fails at its deadline, with the step, and gives the console back', async ({ vm }) => {
-    // What a timer of this process that is as long takes just now.
+    // How late this process is just now, whatever it waits for.
     const startedAt = performance.now()
-    const timer = new Promise((resolve) => setTimeout(resolve, 1000)).then(
+    const timer = waitFor(new Promise<never>(() => {}), { timeoutMs: 1000 }).catch(
       () => performance.now() - startedAt,
     )
     const error: DutError = await vm
