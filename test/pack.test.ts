@@ -15,7 +15,7 @@ let tarball = ''
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'dut-pack-'))
   tarball = await pack(dir)
-})
+}, 600_000)
 afterAll(() => rm(dir, { recursive: true }))
 
 describe('the tarball', () => {
@@ -71,7 +71,7 @@ describe('a project that installs it', () => {
           expect(stdout).toBe('here\\n')
         })`,
     })
-  })
+  }, 600_000)
   afterAll(() => consumer?.[Symbol.asyncDispose]())
 
   test('type-checks, the declarations of the package included', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach } from 'vitest'
+import { beforeEach, onTestFinished } from 'vitest'
 import { findProgram } from '../../src/host/facts.ts'
 
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
@@ -20,6 +20,8 @@ export function usePlace(): Place {
   const place: Place = { dir: '', env: {} }
   beforeEach(async () => {
     const dir = await mkdtemp(join(tmpdir(), 'dut-cli-'))
+    // Registered first, done last: what the test started and ends with it makes files there until then.
+    onTestFinished(() => rm(dir, { recursive: true, force: true }))
     await chmod(dir, 0o755) // for tests that are somebody else
     place.dir = dir
     place.env = {
@@ -29,7 +31,6 @@ export function usePlace(): Place {
       VITEST_DUT_TEMPLATES: `${dir}/templates`,
     }
   })
-  afterEach(() => rm(place.dir, { recursive: true, force: true }))
   return place
 }
 

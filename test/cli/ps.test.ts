@@ -44,7 +44,7 @@ describe('ps', () => {
     const lines = cells(stdout)
     expect(lines[0]).toEqual(['VM', 'STATE', 'USER', 'RUN', 'SUITE', 'AGE', 'PID', 'MEMORY', 'HAS'])
     const user = expect.any(String)
-    const age = expect.stringMatching(/^\d s$/)
+    const age = expect.stringMatching(/^\d+ s$/)
     const pid = String(holder.pid)
     const port = expect.stringMatching(/^port 20\d{3}$/)
     expect(lines.slice(1, 4)).toEqual([
@@ -54,7 +54,7 @@ describe('ps', () => {
     ])
     expect(stdout).toMatch(
       new RegExp(
-        `waits for name generator: 1 VM on dut0 \\(.*, process ${waiter.pid}, b\\.spec\\.ts\\), \\d s\\n`,
+        `waits for name generator: 1 VM on dut0 \\(.*, process ${waiter.pid}, b\\.spec\\.ts\\), \\d+ s\\n`,
       ),
     )
   })

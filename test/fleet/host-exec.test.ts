@@ -1,7 +1,8 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { ExecOptions } from '../../src/console/exec.ts'
 import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
 import { hostExec, hostTerminal } from '../../src/fleet/host-exec.ts'
+import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { withScope } from '../../src/scope.ts'
 import { poll } from '../../src/wait.ts'
@@ -39,8 +40,25 @@ describe('a command on the DUT', () => {
   })
 
   test('that is late is killed with its children, and what it printed is told', async () => {
-    const running = exec('echo pid $$; tail -f /dev/null & echo pid $!; wait', { timeout: '500ms' })
-    const error = await running.catch((error) => error)
+    const both = Promise.withResolvers<void>()
+    let printed = ''
+    const run: Host['run'] = (file, args, options) => {
+      const onOutput = (text: string) => {
+        options?.onOutput?.(text)
+        printed += text
+        if (/pid .*\npid .*\n/.test(printed)) both.resolve()
+      }
+      return dut.host.run(file, args, { ...options, onOutput })
+    }
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const command = 'echo pid $$; tail -f /dev/null & echo pid $!; wait'
+    const host = { ...dut.host, run }
+    const running = hostExec({ ...dut, host }, command, { timeout: '500ms' }).catch((e) => e)
+    await both.promise
+    vi.advanceTimersByTime(500)
+    vi.useRealTimers()
+    const error = await running
     expect(error).toBeInstanceOf(CommandTimeoutError)
     expect(error.message).toMatch(/^dut0: ".*" did not end in time \(after .*\)\n/)
     const pids = [...error.message.matchAll(/\| pid (\d+)/g)].map(([, pid]) => Number(pid))

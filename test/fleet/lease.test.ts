@@ -11,8 +11,8 @@ import { useLockDir } from '../lease/lock-dir.ts'
 import { startProcess } from '../lease/process.ts'
 
 const locks = useLockDir()
-/** A tenth of those of the default range, so that two who would not look would meet soon. */
-const ports = [20_900, 20_907] as const
+/** So few that two who would not look would meet soon; not of the default range, which others ask for. */
+const ports = [24_120, 24_127] as const
 const notes: string[] = []
 let dut: Dut
 const PATIENCE = { timeout: 30_000 }
@@ -58,7 +58,7 @@ describe('ports', () => {
     const more = dut.lease('ports', 1)
     await expect(more).rejects.toThrow(InfrastructureError)
     await expect(more).rejects.toThrow(
-      /needs 1 host port of 20900 to 20907, 0 free: 8 leased to other VMs/,
+      /needs 1 host port of 24120 to 24127, 0 free: 8 leased to other VMs/,
     )
     await release()
     expect((await dut.lease('ports', 3)).holding.ports.toSorted()).toEqual(holding.ports.toSorted())

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { suiteEnv } from '../../src/fleet/leftovers.ts'
+import { processesOf, suiteEnv } from '../../src/fleet/leftovers.ts'
 import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import { sweepHost } from '../../src/fleet/sweep.ts'
 import type { Host } from '../../src/host/host.ts'
@@ -133,6 +133,9 @@ describe('programs', () => {
   const start = async (dir: string) => {
     const line = 'setsid --fork sleep 54323 </dev/null >/dev/null 2>&1'
     await host.run('sh', ['-c', line], { env: suiteEnv(dir) })
+    // For a moment it is still a setsid(1).
+    const commands = async () => (await processesOf(host, dir)).map(({ command }) => command)
+    await expect.poll(commands).toEqual(['sleep 54323'])
   }
   const alive = async () => {
     const { stdout } = await host.run('sh', [
@@ -153,7 +156,6 @@ describe('programs', () => {
       join(base, '../abbb.c$\\^+(d) e/abc123/suite'), // what ours would mean as a pattern
       join(base, 'abc123'), // no suite
     ]
-    for (const dir of [...like, join(base, 'abc123/suite')]) await start(dir)
     onTestFinished(async () => {
       const { stdout } = await host.run('sh', [
         '-c',
@@ -161,6 +163,7 @@ describe('programs', () => {
       ])
       for (const pid of stdout.split('\n').map(Number)) if (pid > 1) process.kill(pid, 'SIGKILL')
     })
+    for (const dir of [...like, join(base, 'abc123/suite')]) await start(dir)
     const { processes } = await sweepHost(host, { base })
     expect(processes.map(({ command }) => command)).toEqual(['sleep 54323'])
     expect(await alive()).toBe(like.length)
@@ -182,7 +185,7 @@ test.runIf(userInfo().uid === 0)(
       const base = process.argv[1]
       const host = localHost()
       const folder = await openRunFolder(host, base)
-      const names = (await host.listDir(base)).filter((name) => name.startsWith('abc'))
+      const names = (await host.listDir(base)).filter((name) => ['abc123', 'abc124'].includes(name))
       const { stuck, runs } = await sweepHost(host, { base })
       await folder.close()
       console.log(JSON.stringify([names, stuck.map(({ folder }) => folder), runs]))`

@@ -198,10 +198,10 @@ describe('ports', () => {
   })
 
   test('of many calls of one process are many', async () => {
-    const one: Need = { dut: 'dut0', ports: 2, portRange: [20_900, 20_919] }
+    const one: Need = { dut: 'dut0', ports: 2, portRange: [24_100, 24_119] }
     const leases = await Promise.all(Array.from({ length: 10 }, () => admit(here.host, [one])))
     expect(new Set(leases.flat().flatMap(({ holding }) => holding.ports)).size).toBe(20)
-    await expect(admit(here.host, [one])).rejects.toThrow('of 20900 to 20919')
+    await expect(admit(here.host, [one])).rejects.toThrow('of 24100 to 24119')
     await Promise.all(leases.flat().map((lease) => lease.release()))
     expect(await files()).toEqual([])
   })

@@ -29,7 +29,7 @@ describe('all or none', () => {
     const a = apply([name('a')])
     await a.has()
     await b.giveBack()
-    expect(await both.waits()).toMatch(
+    expect(await both.waits('a test needs a; it', 'needs b')).toMatch(
       /^waits for the host: a test needs a; it is promised to a test on dut0 of root \(process \d+, /,
     )
     const { leases } = await readLedger(here.host)
@@ -97,7 +97,9 @@ describe('first come, first served', () => {
     const y = apply([name('y')])
     await y.has()
     await x.giveBack()
-    expect(await both.waits()).toContain('needs y')
+    expect(await both.waits(': a test needs y', 'needs x')).toMatch(
+      /needs y; it is promised to a test/,
+    )
     const late = apply([name('x')])
     expect(await late.waits()).toMatch(/has waited for name x for longer/)
     await y.giveBack()

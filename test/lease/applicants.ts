@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { afterEach, beforeEach } from 'vitest'
+import { afterEach, beforeEach, expect } from 'vitest'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { AdmitOptions } from '../../src/lease/admit.ts'
@@ -36,8 +36,8 @@ interface Answer {
 /** Another process that asks this machine for something; see apply.ts. */
 export interface Applicant {
   process: TestProcess
-  /** What it says next about what it waits for. */
-  waits(): Promise<string>
+  /** What it says next about what it waits for; with `words`, once it waits no more for what it did `before`. */
+  waits(words?: string, before?: string): Promise<string>
   /** What it was promised, once it is. */
   has(): Promise<NonNullable<Answer['has']>>
   /** The files of its leases. */
@@ -81,7 +81,13 @@ export function useApplicants() {
     }
     return {
       process,
-      waits: async () => (await next('waits')).waits,
+      waits: async (words = '', before = words) => {
+        for (;;) {
+          const { waits } = await next('waits')
+          if (waits.includes(words)) return waits
+          expect(waits).toContain(before)
+        }
+      },
       has: async () => (await grant()).has,
       files: async () => (await grant()).files ?? [],
       failed: () => next('failed'),

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { totalmem } from 'node:os'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
 import { readMemory, touched } from '../../src/lease/memory.ts'
 import { startQemu } from '../qemu/qmp-peer.ts'
@@ -95,10 +95,19 @@ describe('in control groups', () => {
 
 describe('what a process has touched', () => {
   test('of its own memory', async () => {
-    const before = await touched(host, process.pid)
-    const kept = Buffer.alloc(64 * MB, 1)
-    expect(((await touched(host, process.pid)) - before) / MB).toBeGreaterThan(60)
-    expect(kept).toHaveLength(64 * MB)
+    // Not of this process, which gives memory back whenever it likes.
+    const code = `print("up", flush=True); input(); kept = b"x" * 2**26; print("made", flush=True); input()`
+    const python = host.openPty('python3', ['-c', code])
+    onTestFinished(() => python.kill())
+    let printed = ''
+    python.onData((data) => {
+      printed += Buffer.from(data)
+    })
+    await expect.poll(() => printed).toContain('up')
+    const before = await touched(host, python.pid)
+    python.write('\n')
+    await expect.poll(() => printed).toContain('made')
+    expect(((await touched(host, python.pid)) - before) / MB).toBeGreaterThan(60)
   })
 
   /** How much more a QEMU has touched because its memory was written to at its start. */

@@ -10,9 +10,10 @@ export function usePagesTurn() {
   const host = localHost()
   let turn: HostLock | undefined
   let added = 0
+  // No limit: it is as long as whole other files take, and each of their tests has a limit of its own.
   beforeAll(async () => {
     turn = await host.lock(join(tmpdir(), 'vitest-dut-test-pages'))
-  })
+  }, 0)
   const change = async (by: number) => {
     await changePages(host, { size: '2M', node: 0 }, by)
     added += by

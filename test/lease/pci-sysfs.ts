@@ -13,7 +13,6 @@ const KERNEL = `
 cd "$1"
 serve() {
   driver=$1 action=$2
-  exec 5<>"bus/pci/drivers/$driver/$action"
   while read -r address <&5; do
     device=bus/pci/devices/$address override=
     read -r override <$device/driver_override
@@ -28,7 +27,10 @@ serve() {
 }
 for driver in bus/pci/drivers/*; do
   mkfifo $driver/bind $driver/unbind
-  for action in bind unbind; do serve "\${driver##*/}" $action & done
+  for action in bind unbind; do
+    exec 5<>"$driver/$action"
+    serve "\${driver##*/}" $action &
+  done
 done
 touch up
 wait

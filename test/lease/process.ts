@@ -37,10 +37,13 @@ export function startProcess(
 
 export type TestProcess = ReturnType<typeof startProcess>
 
+let told: AsyncIterator<string> | undefined
+
 /** For the scripts: the next line of standard input. */
 export async function nextLine(): Promise<string> {
-  const reader = createInterface({ input: process.stdin })
-  const [line] = await once(reader, 'line')
-  reader.close()
-  return line
+  told ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+  process.stdin.ref()
+  const { value } = await told.next()
+  process.stdin.unref() // a script that waits for no more ends by itself
+  return value
 }

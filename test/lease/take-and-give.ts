@@ -1,7 +1,8 @@
 // Asks again and again for random parts of this machine, holds each for a moment and gives it back. Its
 // argument is JSON: { seed, rounds, log, pages, cpus, names, impatient }. In the log there is a line for each
 // moment from which on, and until which, it has something; a line is one write, so that the lines of several
-// processes stand in the order in which it happened:
+// processes stand in the order in which it happened, and begins with its newline, so that one which its
+// process was killed in ends where the next begins:
 //   { pid, id, has: { pages, cpus, names, ports } }
 //   { pid, id, gone: true }
 import { appendFileSync } from 'node:fs'
@@ -14,7 +15,7 @@ import { nextLine } from './process.ts'
 const { seed, rounds, log, pages, cpus, names, impatient } = JSON.parse(process.argv[2] ?? '{}')
 const host = localHost()
 const { pid } = process
-const note = (entry: object) => appendFileSync(log, `${JSON.stringify({ pid, ...entry })}\n`)
+const note = (entry: object) => appendFileSync(log, `\n${JSON.stringify({ pid, ...entry })}`)
 
 /** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
 let state = seed as number
