@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import type { Host } from '../host/host.ts'
 import type { ArchName } from '../image/arch.ts'
 import { ensureGuest, type Guest } from '../image/guest.ts'
@@ -39,7 +40,7 @@ export function siteOf(
     dir,
     env,
     held: new HeldTemplates(host, env),
-    macByte: Math.floor(Math.random() * 256),
+    macPrefix: randomInt(2 ** 14),
     note: (line) => note(line, true),
     templates: () => {
       store ??= openTemplateStore(host, cacheDir)

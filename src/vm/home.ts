@@ -56,6 +56,6 @@ export interface VmSite {
   leaveSegment(link: string, socket: string): Promise<void>
   /** A part of the DUT for a VM that is there already; waits for it as for that of a VM's start. */
   lease(need: Need, options?: { signal?: AbortSignal }): Promise<GrantedLease>
-  /** A part of the Ethernet addresses made here that is this suite's own, 0 to 255. */
-  macByte: number
+  /** A part of the Ethernet addresses made here that is this suite's own: 14 bits, at random. */
+  macPrefix: number
 }

@@ -23,7 +23,7 @@ export function placeDevices(
     ports,
     first = 0,
   }: {
-    site: Pick<VmSite, 'segment' | 'macByte'>
+    site: Pick<VmSite, 'segment' | 'macPrefix'>
     index: number
     ports: readonly number[]
     first?: number
@@ -33,7 +33,7 @@ export function placeDevices(
   return Promise.all(
     devices.map(async (device, i): Promise<PlacedDevice> => {
       if (!isNic(device)) return { device, mac: '' }
-      const mac = device.mac ?? makeMac(site.macByte, index, first + i)
+      const mac = device.mac ?? makeMac(site.macPrefix, index, first + i)
       if (device.kind === 'link') return { device, mac, segment: await site.segment(device.name) }
       if (device.kind === 'vhost-user') return { device, mac }
       if (device.kind === 'tap') return { device, mac, tap: device.name ?? makeTapName() }
@@ -68,7 +68,11 @@ function makeTapName(): string {
   return `dut${crypto.randomUUID().slice(0, 8)}`
 }
 
-/** QEMU's own prefix, then what makes it unique on a segment: suite, VM, device. */
-function makeMac(...bytes: number[]): string {
-  return ['52:54:00', ...bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))].join(':')
+/**
+ * One that is nobody's but its maker's (the bit 2 of the first byte), and unique on a segment: 14 bits for
+ * the suite, which may share a bridge with others, 10 for the VM, 8 for the device.
+ */
+function makeMac(suite: number, vm: number, device: number): string {
+  const bytes = [0x52, 0x54, suite >> 6, (suite << 2) | ((vm >> 8) & 3), vm, device]
+  return bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, '0')).join(':')
 }

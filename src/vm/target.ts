@@ -93,7 +93,7 @@ async function placeLike(
     segments.push(reserved)
     return reserved.path
   }
-  const where = { site: { macByte: site.macByte, segment }, index, ports: forwards }
+  const where = { site: { macPrefix: site.macPrefix, segment }, index, ports: forwards }
   const placed = await placeDevices(like, where)
   return placed.map((one, i) => {
     const { device = one.device, before } = devices[i] ?? {}

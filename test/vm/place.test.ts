@@ -5,34 +5,36 @@ import { forwardsOf, placeDevices, tapsOf } from '../../src/vm/place.ts'
 
 let segments = 0
 /** Only what placing needs of a site. */
-const site = (macByte: number) =>
+const site = (macPrefix: number) =>
   ({
-    macByte,
+    macPrefix,
     segment: async (name: string) => `/dir/${name}/${segments++}`,
   }) as unknown as VmSite
-const macs = async (macByte: number, index: number, devices: Device[]) =>
-  (await placeDevices(devices, { site: site(macByte), index, ports: [] })).map(({ mac }) => mac)
+const macs = async (macPrefix: number, index: number, devices: Device[]) =>
+  (await placeDevices(devices, { site: site(macPrefix), index, ports: [] })).map(({ mac }) => mac)
 
 describe('an Ethernet address', () => {
   test('is made of suite, VM and device', async () => {
     const devices = [link('a'), raw('-s'), vhostUser({ path: '/v' }), vfio('03:00.0'), tap()]
     expect(await macs(0x0a, 0, devices)).toEqual([
-      ...['52:54:00:0a:00:00', '', '52:54:00:0a:00:02', '', '52:54:00:0a:00:04'],
+      ...['52:54:00:28:00:00', '', '52:54:00:28:00:02', '', '52:54:00:28:00:04'],
     ])
-    expect(await macs(255, 17, devices)).toEqual([
-      ...['52:54:00:ff:11:00', '', '52:54:00:ff:11:02', '', '52:54:00:ff:11:04'],
+    expect(await macs(0x3fff, 0x311, devices)).toEqual([
+      ...['52:54:ff:ff:11:00', '', '52:54:ff:ff:11:02', '', '52:54:ff:ff:11:04'],
     ])
   })
 
   test('is the one that was given where one was', async () => {
     const mac = '02:00:00:00:00:01'
-    expect(await macs(1, 2, [link('a', { mac }), link('a')])).toEqual([mac, '52:54:00:01:02:01'])
+    expect(await macs(1, 2, [link('a', { mac }), link('a')])).toEqual([mac, '52:54:00:04:02:01'])
   })
 
-  test('of 64 VMs with four devices each are all different', async () => {
+  test('of two suites of 1000 VMs with four devices each are all different', async () => {
     const devices = Array.from({ length: 4 }, () => link('lan'))
-    const all = await Promise.all(Array.from({ length: 64 }, (_, index) => macs(7, index, devices)))
-    expect(new Set(all.flat()).size).toBe(256)
+    const vms = Array.from({ length: 1000 }, (_, index) =>
+      [7, 8].map((n) => macs(n, index, devices)),
+    )
+    expect(new Set((await Promise.all(vms.flat())).flat()).size).toBe(8000)
   })
 })
 
