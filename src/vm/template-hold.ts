@@ -50,7 +50,7 @@ async function holdTemplate(
   if (copied === undefined) {
     keeper.kill()
     await keeper.exited
-    if (complaint === undefined || complaint.includes(GONE)) return undefined
+    if (complaint === undefined || says(complaint, GONE)) return undefined
     throw new InfrastructureError(`its template could not be copied: ${firstLine(complaint)}`)
   }
   void markUsed(host, { ...copied, folder }).catch(() => {})
@@ -62,13 +62,18 @@ async function holdTemplate(
   return { template, gone: keeper.exited, letGo: () => keeper.kill() }
 }
 
+/** Whether a line is that word: what a program complains of may be a path with it. */
+function says(text: string, word: string): boolean {
+  return text.split(/\r?\n/).includes(word)
+}
+
 /** What it said where it ended; undefined once all is copied. */
 function complaintOf({ onData, exited }: Pty): Promise<string | undefined> {
   let said = ''
   return new Promise((resolve) => {
     onData((data) => {
       said += Buffer.from(data).toString()
-      if (said.includes(WHOLE)) resolve(undefined)
+      if (says(said, WHOLE)) resolve(undefined)
     })
     exited.then(() => resolve(said))
   })

@@ -24,7 +24,7 @@ const MEMORY = Buffer.alloc(24 << 20, 'memory')
 let path: string
 let folder: string
 beforeEach(async () => {
-  path = await mkdtemp('/dev/shm/dut-hold-')
+  path = await mkdtemp('/dev/shm/dut-gone-whole-') // also the words that are said of it
   folder = `${path}/${KEY}`
 })
 afterEach(async () => {
