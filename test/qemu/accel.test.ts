@@ -9,7 +9,7 @@ import type { FileFacts, Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { chooseAccel } from '../../src/qemu/accel.ts'
 import { probe } from '../../src/qemu/accel-probe.ts'
-import { probeRom } from '../../src/qemu/probe-rom.ts'
+import { PROBE_PASSED, probeRom } from '../../src/qemu/probe-rom.ts'
 
 const QEMU = 'qemu-system-x86_64'
 const SOURCE = new URL('../../fixtures/accel/probe.S', import.meta.url).pathname
@@ -74,6 +74,14 @@ describe('what QEMU does, in words', () => {
       reason: 'a 64-bit guest hangs with it after protected mode: 100 ms were not enough',
     })
     expect(existsSync(`/proc/${(await readFile(`${dir}/pid`, 'utf8')).trim()}`)).toBe(false)
+  })
+
+  test('a hang that does not come again is not lasting: the host stood still', async () => {
+    const once = `[ -e ${dir}/once ] || { touch ${dir}/once; printf RP; exec tail -f /dev/null; }`
+    const qemu = await fakeQemu(`${once}; exit ${PROBE_PASSED}`)
+    const options = { host: localHost(), qemu, dir, accel: 'kvm', cpu: 'host' } as const
+    const verdict = await probe({ ...options, timeoutMs: 100 })
+    expect(verdict).toMatchObject({ works: false, lasting: false })
   })
 })
 
