@@ -104,10 +104,10 @@ test('it is cancelled, by a signal', async ({ vm }) => {
 
 // Faster than any bandwidth: it changes every page again and again.
 const WRITER = `
-memory = bytearray(b'x' * (64 << 20))
+memory = bytearray(64 << 20)
 n = 0
 while True:
-    n = (n + 1) % 256
+    n = n % 255 + 1
     memory[::4096] = bytes([n]) * (len(memory) // 4096)
     if n == 1: print('writing', flush=True)
 `
