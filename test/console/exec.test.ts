@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type ExecOptions, exec } from '../../src/console/exec.ts'
 import {
   CommandFailedError,
@@ -7,6 +7,7 @@ import {
   UsageError,
 } from '../../src/errors.ts'
 import { withScope } from '../../src/scope.ts'
+import { stopTime } from '../stop-time.ts'
 import { agentPeer } from './agent-peer.ts'
 
 type Peer = Awaited<ReturnType<typeof agentPeer>>
@@ -19,8 +20,6 @@ async function peerThat(reply: (peer: Peer, channel: number) => void): Promise<P
 }
 
 const silent = () => {}
-
-afterEach(() => void vi.useRealTimers())
 
 describe('a command', () => {
   test('gives what it printed and how it ended', async () => {
@@ -120,7 +119,7 @@ describe('a command that does not end', () => {
       if (type === 'run') peer.say('out', channel, 'working…\n')
       if (type === 'hello') peer.say('hello', 0, text)
     })
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    stopTime()
     const running = exec(peer, 'make', { timeout: '100ms' }).catch((error) => error)
     await peer.agent.hello() // comes behind what was printed
     vi.advanceTimersByTime(100)

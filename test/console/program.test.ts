@@ -1,9 +1,10 @@
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Program, type ProgramContext, type SpawnOptions } from '../../src/console/program.ts'
 import { CommandTimeoutError, GuestError, InfrastructureError } from '../../src/errors.ts'
 import { hostTerminal } from '../../src/fleet/host-exec.ts'
 import { localHost } from '../../src/host/local.ts'
 import { Lifeline } from '../../src/lifeline.ts'
+import { stopTime } from '../stop-time.ts'
 
 /** A program that reads lines at a prompt and does what they say, with the terminal's echo. */
 const LISTENER = `
@@ -33,8 +34,6 @@ async function spawn(
   await program.ready(options)
   return program
 }
-
-afterEach(() => void vi.useRealTimers())
 
 describe('lines typed into a program', () => {
   test('give what it printed, without echo and prompt', async () => {
@@ -75,7 +74,7 @@ describe('lines typed into a program', () => {
 describe('a line whose time is over', () => {
   test('names the program, the line, what was not printed, and what was', async () => {
     const program = await spawn()
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    stopTime()
     const late = program.cmd('echo working; read -r', '', '200ms').catch((error) => error)
     await program.expect('\nworking\n')
     vi.advanceTimersByTime(200)

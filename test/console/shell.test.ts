@@ -1,19 +1,15 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Console } from '../../src/console/console.ts'
 import { type Mark, setupLine } from '../../src/console/marks.ts'
 import { Shell } from '../../src/console/shell.ts'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
+import { stopTime } from '../stop-time.ts'
 import { fedStream } from './fed-stream.ts'
 import { localShell } from './local-shell.ts'
-
-/** Time passes only as the test says, so that a step is late at a point which the test knows. */
-const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
-
-afterEach(() => void vi.useRealTimers())
 
 /** Resolves when the shell says the next time that it is back. */
 function prompt(console: Console): Promise<void> {

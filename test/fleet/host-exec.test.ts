@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { ExecOptions } from '../../src/console/exec.ts'
 import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
 import { hostExec, hostTerminal } from '../../src/fleet/host-exec.ts'
@@ -7,6 +7,7 @@ import { localHost } from '../../src/host/local.ts'
 import { withScope } from '../../src/scope.ts'
 import { poll } from '../../src/wait.ts'
 import { untilGone } from '../host/processes.ts'
+import { stopTime } from '../stop-time.ts'
 
 const dut = { host: localHost(), name: 'dut0', dir: '/suite' }
 const exec = (command: string, options?: ExecOptions) => hostExec(dut, command, options)
@@ -50,8 +51,7 @@ describe('a command on the DUT', () => {
       }
       return dut.host.run(file, args, { ...options, onOutput })
     }
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    onTestFinished(() => void vi.useRealTimers())
+    stopTime()
     const command = 'echo pid $$; tail -f /dev/null & echo pid $!; wait'
     const host = { ...dut.host, run }
     const running = hostExec({ ...dut, host }, command, { timeout: '500ms' }).catch((e) => e)

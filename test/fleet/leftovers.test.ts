@@ -13,6 +13,7 @@ import { admit } from '../../src/lease/admit.ts'
 import { poll } from '../../src/wait.ts'
 import { isAlive, untilGone } from '../host/processes.ts'
 import { useLockDir } from '../lease/lock-dir.ts'
+import { stopTime } from '../stop-time.ts'
 
 const locks = useLockDir()
 let host: Host
@@ -235,7 +236,7 @@ test('a clean suite is looked at without a wait, and with no more programs where
     host.run(file, args, { ...options, env: { ...options?.env, PATH: bin } })
   const look = async () => {
     await writeFile(log, '')
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    stopTime()
     const looking = checkLeftovers({ name: 'dut0', host: { ...host, run }, dir: dut.dir })
     await looking.finally(() => vi.useRealTimers())
     return readFileSync(log, 'utf8').split('\n').sort()

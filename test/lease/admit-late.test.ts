@@ -1,17 +1,15 @@
-import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Host } from '../../src/host/host.ts'
-import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admit.ts'
 import { withLedger } from '../../src/lease/ledger.ts'
 import { turn } from '../../src/wait.ts'
-import { useLockDir } from './lock-dir.ts'
+import { useApplicants } from './applicants.ts'
 
-const locks = useLockDir()
+const { here, files } = useApplicants()
 const M = 2 ** 20
 
 test('who makes room when their time is over is promised nothing any more, and nothing stays', async () => {
-  const host = localHost()
+  const { host } = here
   let available = 100 * M
   const small: Host = {
     ...host,
@@ -34,6 +32,5 @@ test('who makes room when their time is over is promised nothing any more, and n
   made.resolve(true)
   await turn()
   await withLedger(small, async () => {}) // whoever asked comes before
-  const files = (await readdir(locks.path)).filter((file) => !/^(section|line)-/.test(file))
-  expect(files).toEqual([])
+  expect(await files()).toEqual([])
 })

@@ -1,9 +1,10 @@
 import { readFile, stat, symlink } from 'node:fs/promises'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
 import { lockPath } from '../../src/lease/folder.ts'
 import { section } from '../../src/lease/section.ts'
+import { stopTime } from '../stop-time.ts'
 import { results, tell, useSectionProcesses } from './section-processes.ts'
 
 const { holder, flocksWaiting, counting } = useSectionProcesses()
@@ -61,8 +62,7 @@ describe('one at a time', () => {
 describe('the holder goes away', () => {
   test('killed: the next one is inside at once, and not when it looks again', async () => {
     const first = await holder('s')
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] })
-    onTestFinished(() => void vi.useRealTimers())
+    stopTime()
     const waiting = section(localHost(), 's', () => 'in')
     await expect.poll(() => flocksWaiting('first')).toBe(1)
     await first.kill() // from here on no time passes for who would look again

@@ -1,16 +1,12 @@
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
 import { GuestAgentError, GuestAgentSilence } from '../../src/qemu/guest-agent-error.ts'
 import { poll, turn } from '../../src/wait.ts'
+import { stopTime } from '../stop-time.ts'
 import { openAgent } from './guest-agent-peer.ts'
 
 const SOON = { timeoutMs: 10_000 }
 const BRIEFLY = { timeoutMs: 100 }
-
-/** Time passes only as the test says, so that a call is over at a point which the test knows. */
-const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
-
-afterEach(() => void vi.useRealTimers())
 
 describe('a call', () => {
   test('is sent once the agent has shown that it is there, and resolves with what it returns', async () => {

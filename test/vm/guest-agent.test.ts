@@ -1,9 +1,10 @@
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
 import { openGuestAgent } from '../../src/vm/guest-agent.ts'
 import type { Machine } from '../../src/vm/machine.ts'
 import { type AgentPeer, openAgent, type Request } from '../qemu/guest-agent-peer.ts'
+import { stopTime } from '../stop-time.ts'
 
 /** The agent of a VM of which there is nothing but the port; a guest's answers come from `answer`. */
 async function openVm(answer: (request: Request) => unknown) {
@@ -24,11 +25,6 @@ async function openVm(answer: (request: Request) => unknown) {
   const dispose = () => peer[Symbol.asyncDispose]()
   return { agent, peer, life, machine, [Symbol.asyncDispose]: dispose }
 }
-
-/** Time passes only as the test says, so that a call is over at a point which the test knows. */
-const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
-
-afterEach(() => void vi.useRealTimers())
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
