@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spawn } from 'node-pty'
+import { spawn } from '@lydell/node-pty'
 import type { Guest } from '../src/image/guest.ts'
 import { qemuArgs } from '../src/qemu/args.ts'
 

@@ -1,4 +1,4 @@
-import { type IPty, spawn } from 'node-pty'
+import { type IPty, spawn } from '@lydell/node-pty'
 import type { Guest } from '../src/image/guest.ts'
 import { poll } from '../src/wait.ts'
 

@@ -20,7 +20,7 @@ const FLOORS = [
 /** Packages that only some folders or files of src/ may import. */
 const RESERVED = [
   { packages: /^vitest(\/|$)/, places: ['runner', 'index.ts', 'plugin.ts'] },
-  { packages: /^((node:)?child_process|execa|node-pty)$/, places: ['host'] },
+  { packages: /^((node:)?child_process|execa|@lydell\/node-pty)$/, places: ['host'] },
   { packages: /^(node:)?timers(\/promises)?$/, places: ['wait.ts'] },
 ]
 

@@ -133,7 +133,7 @@ describe('reserved packages', () => {
     expect(await check(files)).toEqual([`src/errors.ts:1: ${rule}`, `src/fleet/a.ts:1: ${rule}`])
   })
 
-  test.each(['node:child_process', 'child_process', 'execa', 'node-pty'])(
+  test.each(['node:child_process', 'child_process', 'execa', '@lydell/node-pty'])(
     '%s: the host',
     async (name) => {
       const files = {

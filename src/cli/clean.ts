@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type SweptHost, sweepHost } from '../fleet/sweep.ts'
-import { openHost } from './host.ts'
+import { localHost } from '../host/local.ts'
 import { print, printJson } from './output.ts'
 
 const HELP = `
@@ -27,7 +27,7 @@ export function addClean(program: Command): void {
 }
 
 async function clean({ dryRun = false, json }: { dryRun?: boolean; json?: true }): Promise<void> {
-  const swept = await sweepHost(await openHost(), { dryRun })
+  const swept = await sweepHost(localHost(), { dryRun })
   if (json) return printJson({ version: 1, dryRun, ...asJson(swept) })
   for (const { lease, error } of swept.failed) {
     process.stderr.write(`the lease of ${nameOf(lease)} was not given back: ${error.message}\n`)

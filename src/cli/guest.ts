@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { InfrastructureError, UsageError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
+import { localHost } from '../host/local.ts'
 import { ARCHS, type ArchName } from '../image/arch.ts'
 import { type ListedGuest, listGuests, pruneGuests } from '../image/cached.ts'
 import { ensureGuest, findGuest } from '../image/guest.ts'
-import { openHost } from './host.ts'
 import { print, printJson, roughAge, roughSize, STATUSES, StatusLine, table } from './output.ts'
 import { untilSignal } from './signals.ts'
 
@@ -49,7 +49,7 @@ Example:
 
 async function build({ arch }: { arch: string }): Promise<void> {
   const architecture = checkArch(arch)
-  const host = await openHost()
+  const host = localHost()
   const status = new StatusLine()
   const onProgress = (line: string) => status.show(line)
   try {
@@ -65,7 +65,7 @@ async function build({ arch }: { arch: string }): Promise<void> {
 
 async function path({ arch }: { arch: string }): Promise<void> {
   const architecture = checkArch(arch)
-  const guest = await findGuest(await openHost(), undefined, architecture)
+  const guest = await findGuest(localHost(), undefined, architecture)
   if (guest !== undefined) return print(guest.dir)
   throw new InfrastructureError(`the current guest is not in ${defaultCacheDir()}`, {
     hint: `build it: npx vitest-dut guest build${arch === 'amd64' ? '' : ` --arch ${arch}`}`,
@@ -82,7 +82,7 @@ function checkArch(name: string): ArchName {
 }
 
 async function list({ json }: { json?: true }): Promise<void> {
-  const guests = await listGuests(await openHost())
+  const guests = await listGuests(localHost())
   if (json) return printJson({ version: 1, guests: guests.map(asJson) })
   if (guests.length === 0) return print(`no guests in ${defaultCacheDir()}`)
   const rows = guests.map(({ key, bytes, builtAt, ...guest }) => {
@@ -92,7 +92,7 @@ async function list({ json }: { json?: true }): Promise<void> {
 }
 
 async function prune({ dryRun = false, json }: { dryRun?: boolean; json?: true }): Promise<void> {
-  const { removed, kept } = await pruneGuests(await openHost(), { dryRun })
+  const { removed, kept } = await pruneGuests(localHost(), { dryRun })
   const bytes = removed.reduce((sum, guest) => sum + guest.bytes, 0)
   if (json) {
     const [gone, left] = [removed, kept].map((guests) => guests.map(asJson))

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
 import type { Host } from '../host/host.ts'
+import { localHost } from '../host/local.ts'
 import { deadAmong, type LeaseRecord, readLedger, type WishRecord } from '../lease/records.ts'
 import { listTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
-import { openHost } from './host.ts'
 import { print, printJson, roughAge, roughSize, table } from './output.ts'
 import { templateAsJson, templatesLine } from './template.ts'
 
@@ -29,7 +29,7 @@ export function addPs(program: Command): void {
 type State = 'running' | 'starting' | 'held' | 'dead'
 
 async function ps({ json }: { json?: true }): Promise<void> {
-  const host = await openHost()
+  const host = localHost()
   const { leases, wishes } = await readLedger(host)
   const dead = new Set(await deadAmong<LeaseRecord | WishRecord>(host, [...leases, ...wishes]))
   const listed = leases.map((lease) => {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
+import { localHost } from '../host/local.ts'
 import { listTemplates, pruneTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
-import { openHost } from './host.ts'
 import { print, printJson, roughAge, roughSize, STATUSES, table } from './output.ts'
 
 export function addTemplate(program: Command): void {
@@ -26,7 +26,7 @@ export function addTemplate(program: Command): void {
 }
 
 async function list({ json }: { json?: true }): Promise<void> {
-  const host = await openHost()
+  const host = localHost()
   const { path, limit } = await openTemplateStore(host)
   const templates = await listTemplates(host, path)
   if (json) return printJson({ version: 1, path, limit, templates: templates.map(templateAsJson) })
@@ -41,7 +41,7 @@ async function list({ json }: { json?: true }): Promise<void> {
 }
 
 async function prune({ dryRun = false, json }: { dryRun?: boolean; json?: true }): Promise<void> {
-  const host = await openHost()
+  const host = localHost()
   const { path } = await openTemplateStore(host)
   const { removed, kept } = await pruneTemplates(host, path, { dryRun })
   const bytes = bytesOf(removed)

@@ -1,9 +1,10 @@
 import { spawn as spawnProcess } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
-import { type IPty, spawn } from 'node-pty'
+import type { IPty } from '@lydell/node-pty'
 import { bound, letGo } from './bound.ts'
 import type { Exit, Pty, PtyOptions } from './host.ts'
+import { nodePty } from './node-pty.ts'
 import { type Master, Typing } from './typing.ts'
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
@@ -12,13 +13,15 @@ const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) =
  * A program on a pseudo-terminal of this machine, killed by the kernel when this process ends. (The
  * terminal's hang-up alone is not enough, because node-pty's master is inherited by later children,
  * which then keep the terminal open.)
+ *
+ * @throws InfrastructureError where this installation cannot open terminals
  */
 export function openPty(
   file: string,
   args: readonly string[],
   { cwd, env, cols = 1000, rows = 50, leash = false }: PtyOptions = {},
 ): Pty {
-  const terminal = spawn(...bound(file, args), {
+  const terminal = nodePty().spawn(...bound(file, args), {
     name: 'dumb',
     cols,
     rows,

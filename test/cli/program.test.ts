@@ -98,33 +98,30 @@ describe('what comes before all else', () => {
     import { registerHooks } from 'node:module'
     registerHooks({
       resolve(name, context, next) {
-        if (name === 'node-pty') throw new Error('Failed to load native module: pty.node')
+        if (name.startsWith('@lydell/node-pty-linux')) throw new Error('not found: ' + name)
         return next(name, context)
       },
     })`)
 
-  test('node-pty that was not built is what the doctor finds', async () => {
+  test('a module for terminals that is not installed whole is what the doctor finds', async () => {
     const { stdout, exitCode } = await cli(['doctor', '--json'], { ...place, node: broken })
     expect(exitCode).toBe(1)
-    expect(JSON.parse(stdout)).toEqual({
-      version: 1,
-      ok: false,
-      checks: [
-        { check: 'node', status: 'ok', detail: expect.any(String) },
-        {
-          check: 'node-pty',
-          status: 'missing',
-          detail: 'node-pty cannot be loaded: Failed to load native module: pty.node',
-          fix: 'npm rebuild node-pty',
-        },
-      ],
-    })
+    const { ok, checks } = JSON.parse(stdout)
+    expect(ok).toBe(false)
+    expect(checks.slice(0, 2)).toEqual([
+      { check: 'node', status: 'ok', detail: expect.any(String) },
+      {
+        check: 'node-pty',
+        status: 'missing',
+        detail: `@lydell/node-pty is installed without its part for linux-${process.arch}`,
+        fix: 'npm install --include=optional',
+      },
+    ])
   })
 
-  test('node-pty that was not built is an error of the other commands', async () => {
-    const { stderr, exitCode } = await cli(['guest', 'list'], { ...place, node: broken })
-    expect(exitCode).toBe(1)
-    expect(stderr).toMatch(/^node-pty cannot be loaded: .*\n→ .*npm rebuild node-pty\n$/)
+  test('commands that open no terminal do without it', async () => {
+    const { exitCode } = await cli(['guest', 'list'], { ...place, node: broken })
+    expect(exitCode).toBe(0)
   })
 
   test.each([

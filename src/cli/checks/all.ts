@@ -1,9 +1,9 @@
-import { openHost } from '../host.ts'
-import { type Check, type Finding, failure, type Machine, ok } from './check.ts'
+import { localHost } from '../../host/local.ts'
+import { type Check, type Finding, failure, type Machine } from './check.ts'
 import { locks, runs } from './folders.ts'
 import { cache, guest, tools } from './guest.ts'
 import { growth, hugepages } from './hugepages.ts'
-import { needed, node, testpmd, useful } from './programs.ts'
+import { needed, node, terminals, testpmd, useful } from './programs.ts'
 import { acceleration, kvmDevice, qemu } from './qemu.ts'
 import { taps, user } from './rights.ts'
 import { templates } from './templates.ts'
@@ -21,19 +21,13 @@ export interface Result extends Finding {
  */
 export async function lookAtAll(onPending: (names: string[]) => void): Promise<Result[]> {
   const uid = process.getuid?.() ?? -1
-  const rights = { uid, root: uid === 0 }
-  const terminals = 'node-pty'
   const first = { check: 'node', ...node() }
-  const host = await openHost().catch((error: unknown) => failure(rights, error))
-  // Without it no program is started, so there is nothing more to look at.
-  if ('status' in host) return [first, { check: terminals, ...host }]
-  const results = await lookAt({ ...rights, host }, onPending)
-  return [first, { check: terminals, ...ok('loads in this Node') }, ...results]
+  return [first, ...(await lookAt({ uid, root: uid === 0, host: localHost() }, onPending))]
 }
 
 async function lookAt(machine: Machine, onPending: (names: string[]) => void): Promise<Result[]> {
   const checks: Check[] = [
-    ...[qemu, acceleration, ...needed, ...useful],
+    ...[terminals, qemu, acceleration, ...needed, ...useful],
     ...(await hugepages(machine.host)),
     ...[locks, runs, cache, guest, tools, templates, testpmd],
     ...[user, kvmDevice, taps, growth],

@@ -1,10 +1,20 @@
 import { missing as notInstalled } from '../../host/missing.ts'
+import { nodePty } from '../../host/node-pty.ts'
 import { NODE_VERSIONS } from '../package.ts'
 import { type Check, type Finding, failure, ok } from './check.ts'
 
 /** An older Node does not come as far as this. */
 export function node(): Finding {
   return ok(`${process.version} (${process.execPath}); needed: ${NODE_VERSIONS}`)
+}
+
+/** The module that opens terminals. QEMU runs on one, so no VM runs without it. */
+export const terminals: Check = {
+  name: 'node-pty',
+  look: async () => {
+    nodePty()
+    return ok('loads in this Node')
+  },
 }
 
 /** Programs of the host that we start, without which no VM runs. */
