@@ -11,6 +11,16 @@ export interface VerdictKey {
   who: string
   qemu: { path: string; size: number; mtimeMs: number }
   kvm: Pick<FileFacts, 'mode' | 'uid' | 'gid' | 'readable' | 'writable'>
+  /** The kernel modules of KVM; another module, or the same with other parameters, can be cured. */
+  modules: Record<string, ModuleFacts>
+}
+
+interface ModuleFacts {
+  /** A digest of the module's sources; a module that is part of the kernel has none. */
+  srcversion?: string
+  /** How much memory its code and data take, in bytes. */
+  coresize?: string
+  parameters: Record<string, string>
 }
 
 /** Gathers the key without starting a program. */
@@ -21,9 +31,10 @@ export async function verdictKey(
   const path = await host.findProgram(qemu)
   const facts = path === undefined ? undefined : await host.fileFacts(path)
   if (path === undefined || facts === undefined) return undefined
-  const [boot, status] = await Promise.all([
+  const [boot, status, modules] = await Promise.all([
     textOf(host, '/proc/sys/kernel/random/boot_id'),
     textOf(host, '/proc/self/status'),
+    kvmModules(host).then((names) => Promise.all(names.map((name) => moduleFacts(host, name)))),
   ])
   const { mode, uid, gid, readable, writable } = kvm
   return {
@@ -32,7 +43,41 @@ export async function verdictKey(
     who: (status.match(/^(?:Uid|Gid|Groups):.*$/gm) ?? []).join(' ').replaceAll(/\s+/g, ' ').trim(),
     qemu: { path, size: facts.size, mtimeMs: facts.mtimeMs },
     kvm: { mode, uid, gid, readable, writable },
+    modules: Object.fromEntries(modules),
   }
+}
+
+const MODULES = '/sys/module'
+
+/** Names of the kernel modules that KVM is made of, sorted. */
+export async function kvmModules(host: Host): Promise<string[]> {
+  return (await host.listDir(MODULES)).filter((name) => /^kvm(_|$)/.test(name)).sort()
+}
+
+async function moduleFacts(host: Host, name: string): Promise<[string, ModuleFacts]> {
+  const folder = `${MODULES}/${name}`
+  const parameters = (await host.listDir(`${folder}/parameters`)).sort()
+  const [srcversion, coresize, ...values] = await Promise.all(
+    ['srcversion', 'coresize', ...parameters.map((parameter) => `parameters/${parameter}`)].map(
+      // Some are for root to read, and those that are not there are none.
+      (file) =>
+        textOf(host, `${folder}/${file}`).then(
+          (text) => text.trim(),
+          () => undefined,
+        ),
+    ),
+  )
+  const facts = {
+    ...(srcversion !== undefined && { srcversion }),
+    ...(coresize !== undefined && { coresize }),
+    parameters: Object.fromEntries(
+      parameters.flatMap((parameter, i) => {
+        const value = values[i]
+        return value === undefined ? [] : [[parameter, value]]
+      }),
+    ),
+  }
+  return [name, facts]
 }
 
 /** The verdict in the cache; undefined where there is none for this key. */

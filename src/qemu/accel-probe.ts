@@ -13,7 +13,10 @@ export interface ProbeOptions {
   accel: 'kvm' | 'tcg'
   /** As in QEMU's `-cpu`. */
   cpu: string
-  /** For the guest to come to its end once it has begun, in milliseconds; 2,000 by default. */
+  /**
+   * For the guest to come to its end once it has begun, in milliseconds; 2,000 by default. Where that was
+   * not enough, it is tried once more with five times as long.
+   */
   timeoutMs?: number
 }
 
@@ -30,18 +33,24 @@ const LATE = Symbol('late')
 
 type Trial = { works: true } | { works: false; lasting: boolean; reason: string; hangs?: true }
 
+/** How many times as long as the first try the second one may take. */
+const PATIENCE = 5
+
 /** Runs a 64-bit guest to its end: the one proof that an accelerator can run others. */
 export async function probe(options: ProbeOptions): Promise<ProbeVerdict> {
   const trial = await attempt(options)
   if (trial.works || !trial.hangs) return trial
-  // A host that stands still for that long looks the same, but hardly twice in a row.
-  const again = await attempt(options)
-  const lasting = !again.works && again.hangs === true
-  return { works: false, lasting, reason: trial.reason }
+  // A slow host, or one that stood still for a moment, looks the same. It hardly does so for longer.
+  const again = await attempt({ ...options, timeoutMs: PATIENCE * timeOf(options) })
+  if (again.works || !again.hangs) return again
+  return { works: false, lasting: true, reason: trial.reason }
 }
 
+const timeOf = ({ timeoutMs = 2000 }: ProbeOptions) => timeoutMs
+
 async function attempt(options: ProbeOptions): Promise<Trial> {
-  const { host, qemu, dir, timeoutMs = 2000 } = options
+  const { host, qemu, dir } = options
+  const timeoutMs = timeOf(options)
   const rom = `${dir}/probe-${crypto.randomUUID()}.rom`
   const stop = new AbortController()
   const begun = new AbortController()

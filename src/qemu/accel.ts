@@ -4,7 +4,13 @@ import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { FileFacts, Host } from '../host/host.ts'
 import { missing } from '../host/missing.ts'
 import type { ArchName } from '../image/arch.ts'
-import { readVerdict, type VerdictKey, verdictKey, writeVerdict } from './accel-cache.ts'
+import {
+  kvmModules,
+  readVerdict,
+  type VerdictKey,
+  verdictKey,
+  writeVerdict,
+} from './accel-cache.ts'
 import { type ProbeVerdict, probe } from './accel-probe.ts'
 import { probeRom } from './probe-rom.ts'
 
@@ -32,7 +38,7 @@ const verdicts = new WeakMap<Host, Map<string, Promise<ProbeVerdict>>>()
 
 /**
  * How VMs are to run on a host. `auto` is KVM only where a 64-bit guest has run with it to its end,
- * which is tried once per boot, user and QEMU.
+ * which is tried once per boot, user, QEMU and kernel module.
  *
  * @throws InfrastructureError when `kvm` is wanted and does not work, or QEMU is missing
  */
@@ -102,7 +108,7 @@ function forbidden({ mode, gid }: FileFacts): string {
 
 /** Names the kernel module where it is neither Intel's nor AMD's, for then it is the suspect. */
 async function moduleOf(host: Host): Promise<string> {
-  const modules = (await host.listDir('/sys/module')).filter((name) => /^kvm_/.test(name))
+  const modules = (await kvmModules(host)).filter((name) => name !== 'kvm')
   const usual = modules.some((name) => name === 'kvm_intel' || name === 'kvm_amd')
   return usual || modules.length === 0 ? '' : ` (kernel module ${modules.join(', ')})`
 }

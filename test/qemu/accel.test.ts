@@ -76,12 +76,31 @@ describe('what QEMU does, in words', () => {
     expect(existsSync(`/proc/${(await readFile(`${dir}/pid`, 'utf8')).trim()}`)).toBe(false)
   })
 
-  test('a hang that does not come again is not lasting: the host stood still', async () => {
-    const once = `[ -e ${dir}/once ] || { touch ${dir}/once; printf RP; exec tail -f /dev/null; }`
-    const qemu = await fakeQemu(`${once}; exit ${PROBE_PASSED}`)
+  /** What QEMU does the first time and, from then on, the second. */
+  const twice = (first: string, then: string) =>
+    fakeQemu(`[ -e ${dir}/once ] || { touch ${dir}/once; ${first}; }; ${then}`)
+  const hang = 'printf RP; exec tail -f /dev/null'
+
+  test('a hang, then a good run: it works, and only the host stood still', async () => {
+    const qemu = await twice(hang, `exit ${PROBE_PASSED}`)
+    const options = { host: localHost(), qemu, dir, accel: 'kvm', cpu: 'host' } as const
+    expect(await probe({ ...options, timeoutMs: 100 })).toEqual({ works: true })
+  })
+
+  test('a host that is too slow for the first try has five times as long for the second', async () => {
+    const qemu = await fakeQemu(`printf RP; sleep 0.7; exit ${PROBE_PASSED}`)
+    const options = { host: localHost(), qemu, dir, accel: 'kvm', cpu: 'host' } as const
+    expect(await probe({ ...options, timeoutMs: 500 })).toEqual({ works: true })
+  })
+
+  test.each([
+    ['a crash', 'printf RPL; exit 0', true, 'crashes with it after long mode'],
+    ['a refusal', 'echo "kvm: busy" >&2; exit 1', false, 'QEMU refuses it (kvm: busy)'],
+  ])('a hang, then %s: the second try counts', async (_, then, lasting, reason) => {
+    const qemu = await twice(hang, then)
     const options = { host: localHost(), qemu, dir, accel: 'kvm', cpu: 'host' } as const
     const verdict = await probe({ ...options, timeoutMs: 100 })
-    expect(verdict).toMatchObject({ works: false, lasting: false })
+    expect(verdict).toEqual({ works: false, lasting, reason: expect.stringContaining(reason) })
   })
 })
 
@@ -198,6 +217,48 @@ describe('the cache', () => {
     expect(await runs()).toBe(4)
   })
 
+  test('another KVM module, or other parameters of it, is another trial', async () => {
+    const qemu = await counted('kill -ABRT $$')
+    const modules: Record<string, string> = {
+      'kvm/coresize': '1376256',
+      'kvm/parameters/ignore_msrs': 'N',
+      'kvm_amd/srcversion': 'D7F9E4F1C5B1C0F6A1B2C3D',
+      'kvm_amd/coresize': '200704',
+      'kvm_amd/parameters/npt': 'N',
+    }
+    const host = withModules(modules)
+    const trials = async () => {
+      await choose(host, qemu)
+      await choose(withModules(modules), qemu)
+      return runs()
+    }
+    expect(await trials()).toBe(1)
+    modules['kvm_amd/parameters/npt'] = 'Y'
+    expect(await trials()).toBe(2)
+    modules['kvm_amd/srcversion'] = '0F6A1B2C3DD7F9E4F1C5B1C'
+    expect(await trials()).toBe(3)
+    modules['kvm/coresize'] = '1380352' // a build without srcversion
+    expect(await trials()).toBe(4)
+    modules['kvm_pvm/parameters/nested'] = '0'
+    expect(await trials()).toBe(5)
+    delete modules['kvm_amd/srcversion']
+    delete modules['kvm_amd/coresize']
+    delete modules['kvm_amd/parameters/npt']
+    expect(await trials()).toBe(6)
+    expect(await trials()).toBe(6)
+  })
+
+  test('a parameter that only root can read is left out', async () => {
+    const qemu = await counted('exit 85')
+    const host = withModules({ 'kvm/coresize': '1', 'kvm/parameters/secret': '' })
+    const { readFile } = host
+    host.readFile = (path) =>
+      path.endsWith('secret') ? Promise.reject(new Error('EACCES')) : readFile(path)
+    expect((await choose(host, qemu)).accel).toBe('kvm')
+    await choose(host, qemu)
+    expect(await runs()).toBe(1)
+  })
+
   test('what may be otherwise next time is not kept', async () => {
     const qemu = await counted('exit 1')
     const host = withKvm(KVM)
@@ -235,6 +296,28 @@ function withKvm(kvm: FileFacts | undefined): Host {
   return {
     ...host,
     fileFacts: async (path) => (path === '/dev/kvm' ? kvm : host.fileFacts(path)),
+  }
+}
+
+/** This machine with these files below /sys/module. */
+function withModules(files: Record<string, string>): Host {
+  const host = withKvm(KVM)
+  const { readFile, listDir } = host
+  return {
+    ...host,
+    readFile: (path) => {
+      if (!path.startsWith('/sys/module/')) return readFile(path)
+      const text = files[path.slice('/sys/module/'.length)]
+      return text === undefined
+        ? Promise.reject(new Error('ENOENT'))
+        : Promise.resolve(Buffer.from(text))
+    },
+    listDir: async (path) => {
+      if (!path.startsWith('/sys/module')) return listDir(path)
+      const folder = `${path}/`.slice('/sys/module/'.length)
+      const inside = Object.keys(files).filter((name) => name.startsWith(folder))
+      return [...new Set(inside.map((name) => name.slice(folder.length).split('/')[0] ?? ''))]
+    },
   }
 }
 
