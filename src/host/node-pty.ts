@@ -34,45 +34,33 @@ function notLoaded(error: unknown): InfrastructureError {
     })
   }
   const platform = `${process.platform}-${process.arch}`
-  const manager = packageManager(import.meta.dirname)
   return new InfrastructureError(`${NAME} is installed without its part for ${platform}`, {
-    hint: `install it, in this project: ${INSTALL[manager]}`,
-    cause: error,
+    hint: `install it, in this project: ${installLine(import.meta.dirname)}`,
   })
 }
 
-type PackageManager = 'npm' | 'pnpm' | 'yarn' | 'bun'
-
-/** Installs dependencies that are optional, also where an earlier installation left them out. */
-const INSTALL: Record<PackageManager, string> = {
-  npm: 'npm install --include=optional',
-  pnpm: 'pnpm install --force',
-  yarn: 'yarn install --force',
-  bun: 'bun install --force',
-}
-
-/** Files by which each package manager knows its own `node_modules`. */
-const TRACES: readonly [file: string, manager: PackageManager][] = [
-  ['.modules.yaml', 'pnpm'],
-  ['.pnpm', 'pnpm'],
-  ['.yarn-integrity', 'yarn'],
-  ['.yarn-state.yml', 'yarn'],
-  ['.bun', 'bun'],
-  ['.package-lock.json', 'npm'],
+/**
+ * Lines that install optional dependencies, also where an earlier installation left them out, and the
+ * file in `node_modules` by which the package manager knows its own.
+ */
+const MANAGERS: readonly { name: RegExp; trace: string; line: string }[] = [
+  { name: /^pnpm\//, trace: '.modules.yaml', line: 'pnpm install --force' },
+  { name: /^yarn\/[01]\./, trace: '.yarn-integrity', line: 'yarn install --force' },
+  { name: /^yarn\//, trace: '.yarn-state.yml', line: 'yarn install' },
+  { name: /^bun\//, trace: '.bun', line: 'bun install --force' },
+  { name: /^npm\//, trace: '.package-lock.json', line: 'npm install --include=optional' },
 ]
 
 /**
- * The package manager that has installed what is in `folder`; where that left no trace, the one that
- * runs this process.
+ * The line to type for the package manager that has installed what is in `folder`; where that left no
+ * trace, for the one that runs this process.
  */
-export function packageManager(folder: string): PackageManager {
-  if ('pnp' in process.versions) return 'yarn'
+export function installLine(folder: string, agent = process.env.npm_config_user_agent): string {
   for (let at = folder; at !== dirname(at); at = dirname(at)) {
     if (basename(at) !== 'node_modules') continue
-    const found = TRACES.find(([file]) => existsSync(join(at, file)))
-    if (found) return found[1]
+    const found = MANAGERS.find(({ trace }) => existsSync(join(at, trace)))
+    if (found) return found.line
   }
-  const agent = process.env.npm_config_user_agent ?? ''
-  const [name = ''] = agent.split('/')
-  return name in INSTALL ? (name as PackageManager) : 'npm'
+  const runs = MANAGERS.find(({ name }) => name.test(agent ?? ''))
+  return (runs ?? (MANAGERS.at(-1) as (typeof MANAGERS)[number])).line
 }

@@ -4,6 +4,7 @@ import { InfrastructureError, UsageError } from '../errors.ts'
 import { Dut } from '../fleet/dut.ts'
 import { type Fleet, type FleetOptions, startFleet } from '../fleet/fleet.ts'
 import { localHost } from '../host/local.ts'
+import { nodePty } from '../host/node-pty.ts'
 import { joinChannel } from './channel.ts'
 import type { ProvidedRun } from './provided.ts'
 
@@ -30,6 +31,7 @@ export class Worker {
         hint: `add it: import { dut } from 'vitest-dut/plugin'; plugins: [dut()]`,
       })
     }
+    nodePty() // no VM runs without it: told before anything starts
     this.#run = run
     this.#channel = joinChannel(run.channel, ({ reason }) => {
       for (const suite of this.#suites) suite.abort(cancelled(reason))
