@@ -1,6 +1,7 @@
 export { expect } from 'vitest'
 export type { Console } from './console/console.ts'
-export type { ExecOptions, ExecResult } from './console/exec.ts'
+export type { ExecOptions } from './console/exec.ts'
+export type { ExecResult } from './console/exec-result.ts'
 export type { Login } from './console/login-dialogue.ts'
 export type { Pattern } from './console/pattern.ts'
 export type { Program, SpawnOptions } from './console/program.ts'

@@ -1,14 +1,16 @@
-import { CommandFailedError, CommandTimeoutError, UsageError } from '../errors.ts'
+import { CommandTimeoutError, UsageError } from '../errors.ts'
 import type { Lifeline } from '../lifeline.ts'
+import { type OutputOptions, openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import type { Agent } from './agent.ts'
 import { agentError } from './agent-error.ts'
+import { checkCommand, type ExecResult, guestError, nameOf, resultOf } from './exec-result.ts'
 import { FromGuest } from './frames.ts'
 import { shellQuote } from './line.ts'
 
-export interface ExecOptions {
+export interface ExecOptions extends OutputOptions {
   /** Milliseconds or a string with a unit; 60 s where none is given. */
   timeout?: Duration
   /** Folder in the guest; `/root` where none is given. */
@@ -24,17 +26,6 @@ export interface ExecOptions {
   signal?: AbortSignal
 }
 
-export interface ExecResult {
-  /** What was printed, decoded as UTF-8; `stdoutBytes` has it byte for byte. */
-  stdout: string
-  /** Empty unless `stderr: 'apart'`. */
-  stderr: string
-  stdoutBytes: Uint8Array
-  /** 0 to 255; 128 + n where signal n ended it. */
-  exitCode: number
-  durationMs: number
-}
-
 /** The guest that commands run in. */
 export interface ExecContext {
   agent: Agent
@@ -45,7 +36,6 @@ export interface ExecContext {
 const DEFAULT_TIMEOUT = '60s'
 const STDERR_APART = 1
 const SIGKILL = 9
-const LARGE = 64 * 1024
 
 /** See `Vm.exec`. */
 export async function exec(
@@ -53,86 +43,56 @@ export async function exec(
   command: string,
   options: ExecOptions = {},
 ): Promise<ExecResult> {
-  const { timeout = DEFAULT_TIMEOUT, input, check = false, stderr = 'merged', signal } = options
+  const { timeout = DEFAULT_TIMEOUT, input, check, stderr = 'merged', signal } = options
   const timeoutMs = parseDuration(timeout, 'timeout')
   const script = makeScript(command, options)
   const stop = stopSignal(life.signal, signal)
   stop?.throwIfAborted()
 
+  const outputs = openOutputs(options)
   const startedAt = performance.now()
-  const pieces: Record<'out' | 'err', Uint8Array[]> = { out: [], err: [] }
   const end = Promise.withResolvers<number>()
   const channel = agent.open(({ type, payload }) => {
-    if (type === FromGuest.out) pieces.out.push(payload)
-    else if (type === FromGuest.err) pieces.err.push(payload)
+    if (type === FromGuest.out) outputs.out.push(payload)
+    else if (type === FromGuest.err) outputs.err.push(payload)
     else if (type === FromGuest.exit) end.resolve(Buffer.from(payload).readInt32LE())
     else if (type === FromGuest.fail) end.reject(agentError(payload, { ...where }))
   })
-  const tail = () => Buffer.concat([...pieces.out, ...pieces.err]).toString()
   let ended = false
   try {
     channel.send('script', script)
     if (input !== undefined && input.length > 0) channel.send('input', input)
     channel.send('run', Uint8Array.of(stderr === 'apart' ? STDERR_APART : 0))
-    const exitCode = await waitFor(end.promise, {
+    const exitCode = await waitFor(Promise.race([end.promise, outputs.failed]), {
       timeoutMs,
       signal: stop,
       onTimeout: (elapsedMs) =>
-        new CommandTimeoutError(`${name(command)} did not end in time`, {
+        new CommandTimeoutError(`${nameOf(command)} did not end in time`, {
           ...where,
           command,
           elapsedMs,
-          tail: tail(),
+          tail: outputs.tail(),
           hint: 'its process group in the guest was killed; a longer time: { timeout: … }',
         }),
     })
     ended = true
     const durationMs = performance.now() - startedAt
-    if (check && exitCode !== 0) {
-      const message = `${name(command)} ended with status ${exitCode}`
-      throw new CommandFailedError(message, {
-        ...where,
-        command,
-        elapsedMs: durationMs,
-        tail: tail(),
-      })
-    }
-    const stdoutBytes = Buffer.concat(pieces.out)
-    const result = {
-      stderr: Buffer.concat(pieces.err).toString(),
-      stdoutBytes,
-      exitCode,
-      durationMs,
-    }
-    return withText(result, stdoutBytes)
+    const details = { ...where, command, elapsedMs: durationMs }
+    const error = guestError(outputs, { exitCode, check, details })
+    if (error) throw error
+    return resultOf(outputs, { exitCode, durationMs })
   } finally {
     if (!ended) {
       channel.send('signal', Uint8Array.of(SIGKILL))
       channel.send('close')
     }
     channel.forget()
+    outputs.close()
   }
-}
-
-/**
- * Adds `stdout`. Decoding ten megabytes that are no text takes longer than to fetch them, so what is
- * large is decoded when somebody looks at it.
- */
-function withText<T extends object>(result: T, bytes: Buffer): T & { stdout: string } {
-  if (bytes.length <= LARGE) return { stdout: bytes.toString(), ...result }
-  let text: string | undefined
-  const get = () => {
-    text ??= bytes.toString()
-    return text
-  }
-  const lazy = Object.defineProperty({}, 'stdout', { get, enumerable: true })
-  return Object.assign(lazy as { stdout: string }, result)
 }
 
 function makeScript(command: string, { cwd, env = {} }: ExecOptions): string {
-  if (typeof command !== 'string' || command.includes('\0')) {
-    throw new UsageError('exec: the command is not a string without NUL characters')
-  }
+  checkCommand(command)
   const preamble: string[] = []
   for (const [key, value] of Object.entries(env)) {
     if (!/^[A-Za-z_]\w*$/.test(key)) throw new UsageError(`exec: ${key} is no variable's name`)
@@ -140,9 +100,4 @@ function makeScript(command: string, { cwd, env = {} }: ExecOptions): string {
   }
   if (cwd !== undefined) preamble.push(`cd -- ${shellQuote(cwd)} || exit`)
   return [...preamble, command, ''].join('\n')
-}
-
-function name(command: string): string {
-  const line = command.trim().split('\n', 1)[0] ?? ''
-  return JSON.stringify(line.length > 120 ? `${line.slice(0, 120)}…` : line)
 }

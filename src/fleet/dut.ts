@@ -1,5 +1,6 @@
 import { atCallSite } from '../call-site.ts'
-import type { ExecOptions, ExecResult } from '../console/exec.ts'
+import type { ExecOptions } from '../console/exec.ts'
+import type { ExecResult } from '../console/exec-result.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
 import { asError, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'

@@ -1,14 +1,14 @@
-import type { ExecOptions, ExecResult } from '../console/exec.ts'
+import type { ExecOptions } from '../console/exec.ts'
+import type { ExecResult } from '../console/exec-result.ts'
+import { checkCommand, endError, nameOf, resultOf } from '../console/exec-result.ts'
 import type { ProgramTerminal } from '../console/program.ts'
 import { CommandTimeoutError, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { parseDuration } from '../units.ts'
 import { anySignal, waitFor } from '../wait.ts'
 import { suiteEnv } from './leftovers.ts'
-
-/** For the error of a command that is late, in characters. */
-const REMEMBERED = 10_000
 
 /** What runs there runs for one suite on one DUT. */
 interface OnHost {
@@ -22,38 +22,40 @@ interface OnHost {
 export async function hostExec(
   { host, name: dut, dir }: OnHost,
   command: string,
-  { timeout = '60s', cwd, env, input, check, stderr = 'merged', signal }: ExecOptions = {},
+  options: ExecOptions = {},
 ): Promise<ExecResult> {
+  const { timeout = '60s', cwd, env, input, check, stderr = 'merged', signal } = options
   const timeoutMs = parseDuration(timeout, 'timeout')
+  checkCommand(command)
+  const outputs = openOutputs(options)
   const startedAt = performance.now()
   const late = new AbortController()
-  let printed = ''
   const script = stderr === 'merged' ? `exec 2>&1\n${command}` : command
-  const running = host.run('bash', ['-c', script], {
-    ...{ cwd, input, leash: true },
-    env: { ...env, ...suiteEnv(dir) },
-    signal: anySignal(stopSignal(signal), late.signal),
-    onOutput: (text) => {
-      printed = (printed + text).slice(-REMEMBERED)
-    },
-  })
-  const result = await waitFor(running, {
-    timeoutMs,
-    onTimeout: (elapsedMs) => {
-      const error = new CommandTimeoutError(`${JSON.stringify(command)} did not end in time`, {
-        ...{ dut, command, elapsedMs, tail: printed },
-      })
-      late.abort(error)
-      return error
-    },
-  })
-  const durationMs = performance.now() - startedAt
-  if (check && result.exitCode !== 0) {
-    const message = `${JSON.stringify(command)} ended with status ${result.exitCode}`
-    const tail = result.stdout + result.stderr
-    throw new InfrastructureError(message, { dut, command, elapsedMs: durationMs, tail })
+  try {
+    const running = host.run('bash', ['-c', script], {
+      ...{ cwd, input, leash: true, outputs },
+      env: { ...env, ...suiteEnv(dir) },
+      signal: anySignal(stopSignal(signal), late.signal),
+    })
+    const exit = await waitFor(running, {
+      timeoutMs,
+      onTimeout: (elapsedMs) => {
+        const error = new CommandTimeoutError(`${nameOf(command)} did not end in time`, {
+          ...{ dut, command, elapsedMs, tail: outputs.tail() },
+        })
+        late.abort(error)
+        return error
+      },
+    })
+    const durationMs = performance.now() - startedAt
+    const details = { dut, command, elapsedMs: durationMs }
+    const ended = { exitCode: exit.exitCode, check, details }
+    const error = endError(outputs, ended, InfrastructureError)
+    if (error) throw error
+    return resultOf(outputs, { exitCode: exit.exitCode, durationMs })
+  } finally {
+    outputs.close()
   }
-  return { ...result, stdoutBytes: Buffer.from(result.stdout), durationMs }
 }
 
 /** A program of the DUT on a terminal of its own. */

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { Outputs } from '../output.ts'
 
 /** How a program ended. A signal's death has `exitCode` 128 + its number, as in a shell. */
 export interface Exit {
@@ -17,6 +18,8 @@ export interface RunOptions {
   signal?: AbortSignal
   /** Called with each piece of output, both streams, as it comes. */
   onOutput?: (text: string) => void
+  /** Takes what it prints, of which the result has nothing then. */
+  outputs?: Outputs
   /**
    * Its children, too, are killed when this process ends before the program: for shell commands, whose
    * children the parent-death signal does not reach.
@@ -127,9 +130,11 @@ export interface Host {
   /** For messages: `this machine`, or the remote host's name. */
   readonly name: string
   /**
-   * Runs a program to its end, never through a shell. Resolves whatever its exit status.
+   * Runs a program to its end, never through a shell. Resolves whatever its exit status. What its
+   * children print within a second after that is in the result.
    *
-   * @throws InfrastructureError when the program is missing or cannot be started
+   * @throws InfrastructureError when the program is missing, cannot be started, or printed more than
+   * 1 GB to one stream
    */
   run(file: string, args: readonly string[], options?: RunOptions): Promise<RunResult>
   /** Starts a program on a terminal of its own. */

@@ -1,6 +1,7 @@
 import { atCallSite } from '../call-site.ts'
 import type { Console } from '../console/console.ts'
-import { type ExecOptions, type ExecResult, exec } from '../console/exec.ts'
+import { type ExecOptions, exec } from '../console/exec.ts'
+import type { ExecResult } from '../console/exec-result.ts'
 import type { Pattern } from '../console/pattern.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Shell } from '../console/shell.ts'

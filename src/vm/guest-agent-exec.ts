@@ -1,5 +1,7 @@
-import type { ExecResult } from '../console/exec.ts'
-import { CommandFailedError, CommandTimeoutError, GuestError, UsageError } from '../errors.ts'
+import type { ExecResult } from '../console/exec-result.ts'
+import { guestError, nameOf, resultOf } from '../console/exec-result.ts'
+import { CommandTimeoutError, GuestError, UsageError } from '../errors.ts'
+import { type OutputOptions, type Outputs, openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { anySignal, poll } from '../wait.ts'
@@ -9,7 +11,8 @@ import type { Machine } from './machine.ts'
 /** A command of the guest's `/bin/sh`, or a program and its arguments. */
 export type GuestAgentCommand = string | { path: string; args?: readonly string[] }
 
-export interface GuestAgentExecOptions {
+/** The agent itself keeps 16 MB of each stream at most. */
+export interface GuestAgentExecOptions extends OutputOptions {
   /** Milliseconds or a string with a unit; 60 s where none is given. */
   timeout?: Duration
   /** What the command reads; its standard input is empty otherwise. */
@@ -45,7 +48,21 @@ export async function agentExec(
   command: GuestAgentCommand,
   options: GuestAgentExecOptions,
 ): Promise<ExecResult> {
-  const { timeout = DEFAULT_TIMEOUT, check = false } = options
+  const outputs = openOutputs(options)
+  try {
+    return await execInto(outputs, machine, command, options)
+  } finally {
+    outputs.close()
+  }
+}
+
+async function execInto(
+  outputs: Outputs,
+  machine: Machine,
+  command: GuestAgentCommand,
+  options: GuestAgentExecOptions,
+): Promise<ExecResult> {
+  const { timeout = DEFAULT_TIMEOUT, check } = options
   const timeoutMs = parseDuration(timeout, 'timeout')
   const args = argumentsOf(command, options)
   const { where, life, guestAgent } = machine
@@ -55,7 +72,8 @@ export async function agentExec(
   const left = () => Math.max(1, timeoutMs - (performance.now() - startedAt))
   const call = (name: string, its: object, patienceMs: number) =>
     callGuestAgent(machine, name, its, { timeoutMs: patienceMs, signal })
-  const name = nameOf(command)
+  const words = wordsOf(command)
+  const name = nameOf(words)
   const { pid } = (await call('guest-exec', args, Math.min(left(), ANSWER_MS))) as { pid: number }
   let askAt = 0
   const look = async () => {
@@ -75,22 +93,20 @@ export async function agentExec(
         hint: `the agent cannot end it: it runs on in the guest as process ${pid}; a longer time: { timeout: … }`,
       }),
   }).finally(() => over.abort())
+  const exitCode = status.signal === undefined ? (status.exitcode ?? 0) : 128 + status.signal
   if (status['out-truncated'] || status['err-truncated']) {
-    throw new GuestError(`${name} printed more than the guest agent keeps, which is 16 MB`, {
+    const much = 'and printed more than the guest agent keeps, which is 16 MB'
+    throw new GuestError(`${name} ended with status ${exitCode}, ${much}`, {
       ...{ ...where, command: name, hint: 'write it to a file in the guest, or use vm.exec' },
     })
   }
   const durationMs = performance.now() - startedAt
-  const stdoutBytes = Buffer.from(status['out-data'] ?? '', 'base64')
-  const stdout = stdoutBytes.toString()
-  const stderr = Buffer.from(status['err-data'] ?? '', 'base64').toString()
-  const exitCode = status.signal === undefined ? (status.exitcode ?? 0) : 128 + status.signal
-  if (check && exitCode !== 0) {
-    throw new CommandFailedError(`${name} ended with status ${exitCode}`, {
-      ...{ ...where, command: name, elapsedMs: durationMs, tail: stdout + stderr },
-    })
-  }
-  return { stdout, stderr, stdoutBytes, exitCode, durationMs }
+  outputs.out.push(Buffer.from(status['out-data'] ?? '', 'base64'))
+  outputs.err.push(Buffer.from(status['err-data'] ?? '', 'base64'))
+  const details = { ...where, command: words, elapsedMs: durationMs }
+  const error = guestError(outputs, { exitCode, check, details })
+  if (error) throw error
+  return resultOf(outputs, { exitCode, durationMs })
 }
 
 /** Arguments of guest-exec. @throws UsageError for a command or a variable that cannot be */
@@ -118,9 +134,6 @@ function argumentsOf(
   return { path, arg: args, ...(variables.length > 0 && { env: variables }), ...common }
 }
 
-function nameOf(command: GuestAgentCommand): string {
-  const words = typeof command === 'string' ? command : [command.path, ...(command.args ?? [])]
-  const text = typeof words === 'string' ? words : words.join(' ')
-  const line = text.trim().split('\n', 1)[0] ?? ''
-  return JSON.stringify(line.length > 120 ? `${line.slice(0, 120)}…` : line)
+function wordsOf(command: GuestAgentCommand): string {
+  return typeof command === 'string' ? command : [command.path, ...(command.args ?? [])].join(' ')
 }

@@ -1,4 +1,5 @@
-import type { ExecOptions, ExecResult } from '../console/exec.ts'
+import type { ExecOptions } from '../console/exec.ts'
+import type { ExecResult } from '../console/exec-result.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Host } from '../host/host.ts'
 import type { ArchName } from '../image/arch.ts'

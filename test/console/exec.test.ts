@@ -87,6 +87,41 @@ describe('a command', () => {
   })
 })
 
+describe('a command that prints too much', () => {
+  const printing = (bytes: number, status: number) =>
+    peerThat(({ say, exit }, channel) => {
+      for (let at = 0; at < bytes; at += 65_536) say('out', channel, Buffer.alloc(65_536, 'x\n'))
+      exit(channel, status)
+    })
+
+  test.each<[ExecOptions, typeof GuestError]>([
+    [{}, GuestError],
+    [{ check: true }, CommandFailedError],
+  ])('with %j is an error with its status and the limit', async (options, family) => {
+    const peer = await printing(2 ** 21, 3)
+    const error = await exec(peer, 'yes', { ...options, maxOutput: '1M' }).catch((e) => e)
+    expect(error).toBeInstanceOf(family)
+    expect(error.message).toContain(
+      'dut0/vm0: "yes" ended with status 3, and printed 2M to stdout, more than maxOutput (1M)',
+    )
+    expect(error.message.length).toBeLessThan(1000)
+    expect(peer.heard.some(({ type }) => type === 'signal')).toBe(false)
+  })
+
+  test('into a file is none', async () => {
+    const peer = await printing(2 ** 21, 3)
+    const options: ExecOptions = { stdout: { file: '/dev/null' }, maxOutput: '1M' }
+    expect(await exec(peer, 'yes', options)).toMatchObject({ stdout: '', exitCode: 3 })
+  })
+
+  test('for its file is killed', async () => {
+    const peer = await printing(2 ** 21, 3)
+    const running = exec(peer, 'yes', { stdout: { file: '/dev/full' } })
+    await expect(running).rejects.toThrow('/dev/full, cannot be written')
+    await peer.until('signal')
+  })
+})
+
 describe('a command that is checked', () => {
   test('rejects on a status, with what it printed', async () => {
     const peer = await peerThat(({ say, exit }, channel) => {

@@ -1,4 +1,7 @@
-import { describe, expect, test, vi } from 'vitest'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { ExecOptions } from '../../src/console/exec.ts'
 import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
 import { hostExec, hostTerminal } from '../../src/fleet/host-exec.ts'
@@ -30,6 +33,63 @@ describe('a command on the DUT', () => {
     expect(result).toMatchObject({ stderr: '', exitCode: 0, ...wanted })
     expect(Buffer.from(result.stdoutBytes).toString()).toBe(result.stdout)
     expect(result.durationMs).toBeGreaterThan(0)
+  })
+
+  const WILD = Uint8Array.from({ length: 256 }, (_, i) => i)
+
+  test.each<[string, ExecOptions, number[]]>([
+    ["printf '\\377\\376\\000a'", {}, [255, 254, 0, 97]],
+    ['cat', { input: WILD }, [...WILD]],
+    ["printf '\\357\\273\\277x'; printf '\\303' >&2", { stderr: 'apart' }, [239, 187, 191, 120]],
+    ["printf '\\303'; printf '\\274'", {}, [0xc3, 0xbc]],
+    ["printf 'a\\r\\n'", {}, [97, 13, 10]],
+  ])('%j with %j gives its bytes', async (command, options, bytes) => {
+    expect([...(await exec(command, options)).stdoutBytes]).toEqual(bytes)
+  })
+
+  test('may print 150 MB, whatever they are, and its status is its own', async () => {
+    const { stdoutBytes, exitCode } = await exec('head -c 150M /dev/zero; exit 3')
+    expect(stdoutBytes).toHaveLength(150 * 2 ** 20)
+    expect(exitCode).toBe(3)
+  })
+
+  test.each<[string, ExecOptions, string]>([
+    ['head -c 3M /dev/zero; exit 3', {}, 'status 3, and printed 3M to stdout'],
+    ['head -c 3M /dev/zero; exit 3', { check: true }, 'status 3, and printed 3M to stdout'],
+    ['head -c 3M /dev/zero >&2', { stderr: 'apart' }, 'status 0, and printed 3M to stderr'],
+  ])('that prints too much, %j with %j, is an error with both', async (command, options, what) => {
+    const error = await exec(command, { ...options, maxOutput: '1M' }).catch((error) => error)
+    expect(error).toBeInstanceOf(InfrastructureError)
+    expect(error.message).toContain(`${what}, more than maxOutput (1M)`)
+    expect(error.hint).toContain('{ stdout: { file:')
+    expect(error.message.length).toBeLessThan(1000)
+  })
+
+  test('that prints for ever is late, not too large', async () => {
+    const error = await exec('yes', { maxOutput: '1M', timeout: '300ms' }).catch((e) => e)
+    expect(error).toBeInstanceOf(CommandTimeoutError)
+    expect(error.message).toContain('| y\n')
+    expect(error.message.length).toBeLessThan(1000)
+  })
+
+  test('may have its output in a file', async () => {
+    const file = join(await mkdtemp(join(tmpdir(), 'host-exec-')), 'out')
+    onTestFinished(() => rm(dirname(file), { recursive: true }))
+    const options = { stdout: { file }, maxOutput: '1M' }
+    const result = await exec('head -c 3M /dev/zero; echo end; exit 3', options)
+    expect(result).toMatchObject({ stdout: '', exitCode: 3 })
+    expect((await stat(file)).size).toBe(3 * 2 ** 20 + 4)
+  })
+
+  test('whose file cannot be opened does not run', async () => {
+    const mark = `/tmp/host-exec-${crypto.randomUUID()}`
+    const running = exec(`touch ${mark}`, { stdout: { file: '/nowhere/out' } })
+    await expect(running).rejects.toThrow('the file for the output, /nowhere/out, cannot be opened')
+    expect((await exec(`ls ${mark}`)).exitCode).toBe(2)
+  })
+
+  test('with a NUL is refused', async () => {
+    await expect(exec('echo a\0b')).rejects.toThrow(UsageError)
   })
 
   test('that is checked rejects on a status, with what it printed', async () => {

@@ -1,6 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
+import { openOutputs } from '../../src/output.ts'
+import { poll } from '../../src/wait.ts'
 import { isAlive, untilGone } from './processes.ts'
 
 const { run } = localHost()
@@ -39,6 +44,35 @@ describe('a program that is run', () => {
     expect((await sh('od -An -tx1', { input })).stdout.trim()).toBe('00 ff 0a 0d')
   })
 
+  test('gives bytes that are no text as what they are shown as', async () => {
+    expect((await sh("printf '\\377a\\000'")).stdout).toBe('\ufffda\0')
+  })
+
+  test.each([
+    [
+      'a child that prints soon after its end',
+      '(while [ -d /proc/$$ ]; do :; done; echo late) & echo hi',
+      'hi\nlate\n',
+    ],
+    ['no child that prints later', '(sleep 20; echo late) & echo hi', 'hi\n'],
+    ['no child that keeps only one stream', '(sleep 20 >/dev/null) & echo hi', 'hi\n'],
+  ])('is heard with %s', async (_, script, stdout) => {
+    const startedAt = performance.now()
+    expect((await sh(script)).stdout).toBe(stdout)
+    expect(performance.now() - startedAt).toBeLessThan(10_000)
+  })
+
+  test('does not end a child of its own that writes on', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'run-'))
+    onTestFinished(() => rm(dir, { recursive: true }))
+    const go = join(dir, 'go')
+    const wait = `until [ -e ${go} ]; do read -t 0.05 _ <>/dev/ptmx; done`
+    const child = `(${wait}; echo late; echo later; echo $? >${dir}/status)`
+    expect((await run('bash', ['-c', `${child} & echo hi`])).stdout).toBe('hi\n')
+    await writeFile(go, '')
+    expect(await poll(() => readIfThere(`${dir}/status`), { timeoutMs: 5000 })).toBe('0\n')
+  })
+
   test('may print a lot', async () => {
     const { stdout } = await sh('seq 1 400000')
     expect(stdout.length).toBe(2_688_895)
@@ -60,7 +94,32 @@ describe('a program that is run', () => {
   })
 })
 
+const readIfThere = async (path: string) =>
+  (await readFile(path, 'utf8').catch(() => '')) || undefined
+
+describe('a program that prints more than there is room for', () => {
+  test.each([
+    ['stdout', 'head -c 3M /dev/zero; exit 3'],
+    ['stderr', 'head -c 3M /dev/zero >&2; exit 3'],
+  ])('on %s rejects with its true status and the limit', async (stream, script) => {
+    const outputs = openOutputs({ maxOutput: '1M' })
+    expect(await sh(script, { outputs })).toMatchObject({ exitCode: 3, stdout: '' })
+    expect(outputs.overLimit()).toBe(`printed 3M to ${stream}, more than maxOutput (1M)`)
+  })
+
+  test('is ended where its output cannot be written', async () => {
+    const outputs = openOutputs({ stdout: { file: '/dev/full' } })
+    await expect(sh('yes', { outputs })).rejects.toThrow('/dev/full, cannot be written: ENOSPC')
+  })
+})
+
 describe('a program that cannot be run', () => {
+  test('because its words are too long is an error', async () => {
+    const error = await sh(`: ${'x'.repeat(200_000)}`).catch((error) => error)
+    expect(error).toBeInstanceOf(InfrastructureError)
+    expect(error.message).toMatch(/^sh could not be started: .*E2BIG/)
+  })
+
   test('because it is not there is an error that names it and what to do', async () => {
     const error = await run('no-such-program', ['x']).catch((error) => error)
     expect(error).toBeInstanceOf(InfrastructureError)

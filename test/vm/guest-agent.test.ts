@@ -72,7 +72,9 @@ describe('exec', () => {
 
   test('that prints too much is an error, not a part of it', async () => {
     await using vm = await openVm(ended({ exitcode: 0, 'out-truncated': true }))
-    await expect(vm.agent.exec('yes')).rejects.toThrow(/"yes" printed more than.*16 MB/)
+    await expect(vm.agent.exec('yes')).rejects.toThrow(
+      /"yes" ended with status 0, and printed more than.*16 MB/,
+    )
   })
 
   test('that does not end in time is told, with its process', async () => {
