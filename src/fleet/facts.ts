@@ -1,11 +1,16 @@
 import type { Host } from '../host/host.ts'
+import { readParallelism } from '../lease/cpus.ts'
+import { readMemory } from '../lease/memory.ts'
+import { readPages } from '../lease/pages.ts'
+import { readText } from '../lease/read-text.ts'
 import { chooseAccel } from '../qemu/accel.ts'
 
 export interface DutFacts {
+  /** CPUs that may be used: those online, less where an affinity or a control group limits them. */
   cores: number
-  /** Bytes. */
+  /** Bytes without those in huge pages, less where a control group limits them. */
   memory: { total: number; available: number }
-  /** Pages of the default huge page size; `size` in bytes. */
+  /** Pages of the default huge page size that may be used; `size` in bytes. */
   hugepages: { size: number; total: number; free: number }
   qemu: string
   accel: 'kvm' | 'tcg'
@@ -15,20 +20,23 @@ export interface DutFacts {
 
 export async function dutFacts(host: Host, cacheDir?: string): Promise<DutFacts> {
   const qemu = 'qemu-system-x86_64'
-  const [meminfo, cores, version, accel] = await Promise.all([
-    host.readFile('/proc/meminfo').then((bytes) => Buffer.from(bytes).toString()),
-    host.run('nproc', ['--all']),
+  const [memory, cores, { defaultSize, limits }, meminfo, version, accel] = await Promise.all([
+    readMemory(host),
+    readParallelism(host),
+    readPages(host),
+    readText(host, '/proc/meminfo'),
     host.run(qemu, ['--version']),
     chooseAccel({ host, qemu, wanted: 'auto', cacheDir }),
   ])
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(meminfo)?.[1])
+  const limit = defaultSize && limits?.[defaultSize]
   return {
-    cores: Number(cores.stdout),
-    memory: { total: field('MemTotal') * 1024, available: field('MemAvailable') * 1024 },
+    cores,
+    memory,
     hugepages: {
       size: field('Hugepagesize') * 1024,
-      total: field('HugePages_Total'),
-      free: field('HugePages_Free'),
+      total: Math.min(field('HugePages_Total'), limit?.total ?? Infinity),
+      free: Math.min(field('HugePages_Free'), limit?.free ?? Infinity),
     },
     qemu: /version (\S+)/.exec(version.stdout)?.[1] ?? version.stdout.trim(),
     accel: accel.accel,

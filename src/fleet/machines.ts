@@ -6,6 +6,7 @@ import type { VmSite } from '../vm/home.ts'
 import { type ResolvedSpec, resolveSpec, type VmSpec } from '../vm/spec.ts'
 import { startVm } from '../vm/start.ts'
 import type { Vm } from '../vm/vm.ts'
+import { defaultConcurrency } from './concurrency.ts'
 import type { ProgressListener } from './progress.ts'
 import { startAll } from './start-all.ts'
 
@@ -69,7 +70,7 @@ export class Machines {
     leases: readonly GrantedLease[],
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<Vm[]> {
-    const { site, bootTimeoutMs, ...rest } = this.#options
+    const { site, bootTimeoutMs, concurrency, ...rest } = this.#options
     try {
       // With the leases, and so while nobody sweeps; without any, nobody needs to be known.
       if (!this.#isKnown && leases.length > 0) {
@@ -79,6 +80,7 @@ export class Machines {
       await this.#ended(plan)
       const vms = await startAll(plan.specs, {
         ...{ ...rest, signal },
+        concurrency: concurrency ?? (await defaultConcurrency(site.home.host, plan.specs)),
         start: (spec, i, callbacks) =>
           startVm(site, spec, {
             ...{ index: plan.numbers[i] as number, lease: leases[i] as GrantedLease },

@@ -1,6 +1,6 @@
-import { userInfo } from 'node:os'
 import { firstLine, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { userId } from '../host/user.ts'
 
 /** st_mode of a folder with mode 700, as stat(1) shows it (inode(7)). */
 const OWN_FOLDER = '41c0'
@@ -30,7 +30,7 @@ export async function openOwnFolder(
   // In a folder that everybody can write to, somebody else may have made ours before us. (The kind as a
   // number: its name is in the user's language.)
   const { stdout } = await host.run('stat', ['--format', '%u %f', '--', path])
-  if (stdout.trim() !== `${userInfo().uid} ${OWN_FOLDER}`) {
+  if (stdout.trim() !== `${userId()} ${OWN_FOLDER}`) {
     throw new InfrastructureError(`${path} is not a folder of this user's alone`, {
       hint: `remove it, or ${hint}`,
     })

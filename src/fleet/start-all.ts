@@ -1,8 +1,6 @@
-import { availableParallelism, freemem } from 'node:os'
 import pLimit from 'p-limit'
 import { asError, DutError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
-import { parseSize } from '../units.ts'
 import type { ResolvedSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
 import { anySignal } from '../wait.ts'
@@ -10,6 +8,7 @@ import type { ProgressListener } from './progress.ts'
 
 interface StartAllOptions {
   dut: string
+  /** How many start at once; all of them where none is given. */
   concurrency?: number
   signal?: AbortSignal
   onProgress?: ProgressListener
@@ -23,11 +22,11 @@ interface StartAllOptions {
 /** Starts VMs in parallel; where one fails the others are stopped and its error is thrown. */
 export async function startAll(
   specs: readonly ResolvedSpec[],
-  { dut, concurrency, signal, onProgress, start }: StartAllOptions,
+  { dut, concurrency = specs.length, signal, onProgress, start }: StartAllOptions,
 ): Promise<Vm[]> {
   const failure = new AbortController()
   const stop = anySignal(failure.signal, stopSignal(signal)) ?? failure.signal
-  const limit = pLimit(concurrency ?? defaultConcurrency(specs))
+  const limit = pLimit(Math.max(1, concurrency))
   let first: { vm: string; error: Error } | undefined
   const startedAt = performance.now()
   const starting = specs.map((spec, i) =>
@@ -58,11 +57,4 @@ function withTheRest(error: Error, others: number): Error {
   if (!(error instanceof DutError) || others === 0) return error
   error.message += `\n  (all or nothing: the other ${others === 1 ? 'VM was' : `${others} VMs were`} stopped)`
   return error
-}
-
-/** As many as have memory, and some for each core: a booting guest waits as often as it computes. */
-function defaultConcurrency(specs: readonly ResolvedSpec[]): number {
-  const largest = Math.max(...specs.map(({ memory }) => parseSize(memory.size)), 1)
-  const byMemory = Math.floor(freemem() / largest)
-  return Math.max(1, Math.min(availableParallelism() * 4, byMemory))
 }

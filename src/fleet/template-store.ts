@@ -1,6 +1,6 @@
-import { userInfo } from 'node:os'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
+import { userId } from '../host/user.ts'
 import { parseSize } from '../units.ts'
 import type { TemplateStore } from '../vm/home.ts'
 import { dropSome } from '../vm/template-shelf.ts'
@@ -19,12 +19,10 @@ const VARIABLE = 'VITEST_DUT_TEMPLATES'
  *
  * @throws InfrastructureError where the folder is not this user's alone
  */
-export async function openTemplateStore(
-  host: Host,
-  cacheDir = defaultCacheDir(),
-): Promise<TemplateStore> {
-  const inShm = `${SHM}/vitest-dut-${userInfo().uid}`
-  const path = process.env[VARIABLE] || ((await isLarge(host)) ? inShm : `${cacheDir}/templates`)
+export async function openTemplateStore(host: Host, cacheDir?: string): Promise<TemplateStore> {
+  const inShm = `${SHM}/vitest-dut-${userId()}`
+  const inCache = () => `${cacheDir ?? defaultCacheDir()}/templates`
+  const path = process.env[VARIABLE] || ((await isLarge(host)) ? inShm : inCache())
   await openOwnFolder(host, { path, what: 'folder of templates', variable: VARIABLE })
   return { path, limit: Math.min(parseSize(MOST), (await sizeOf(host, path)) / 4) }
 }

@@ -27,6 +27,8 @@ export class Budget {
   readonly #grow: boolean
   readonly #takenCpus = new Set<number>()
   readonly #takenNames = new Set<string>()
+  /** Huge pages that the control groups let us have. */
+  readonly #allowed: Record<string, number> = {}
   /** Bytes. */
   #memory: number
 
@@ -34,6 +36,9 @@ export class Budget {
   constructor({ memory, pages, cpus = [] }: Stock, { grow }: { grow: boolean }) {
     this.#memory = memory.available
     this.#pages = pages && { ...pages, pools: pages.pools.map((pool) => ({ ...pool })) }
+    for (const [size, limit] of Object.entries(pages?.limits ?? {})) {
+      if (limit) this.#allowed[size] = limit.free
+    }
     this.#cpus = cpus
     this.#grow = grow
   }
@@ -50,6 +55,13 @@ export class Budget {
     const { size, node, count } = untouched.pages
     const pool = this.#pages?.pools.find((pool) => pool.size === size && pool.node === node)
     if (pool) pool.free -= count
+    this.#allow(size, -count)
+  }
+
+  #allow(size: string, by: number): number {
+    const left = (this.#allowed[size] ?? Infinity) + by
+    this.#allowed[size] = left
+    return left
   }
 
   /**
@@ -135,6 +147,11 @@ export class Budget {
         hint: `it has: ${describePools(this.#pages)}`,
       })
     }
+    const allowed = this.#allow(size, 0)
+    if (count > allowed) {
+      const text = `needs ${count} pages of ${size}, its control group has ${allowed} left for it`
+      return { resource: `pages ${size}`, text }
+    }
     // The kernel counts what programs have reserved but not touched for all nodes together.
     const free = sum(pools.map((pool) => pool.free)) - (this.#pages?.reserved[size] ?? 0)
     const available = (pool: { free: number }) => Math.max(0, Math.min(pool.free, free))
@@ -149,6 +166,7 @@ export class Budget {
       }
     }
     best.free += missing - count
+    this.#allow(size, -count)
     const bind = pools.length > 1 || node !== undefined
     if (missing === 0) return { size, node: best.node, count, bind }
     this.#memory -= enlarge

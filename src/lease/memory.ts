@@ -1,5 +1,5 @@
-import { posix } from 'node:path'
 import type { Host } from '../host/host.ts'
+import { CGROUP_FILES, type Cgroup, type CgroupFiles, cgroupsOf } from './cgroups.ts'
 import { readText } from './read-text.ts'
 
 /** Ordinary memory, without huge pages. */
@@ -10,29 +10,21 @@ export interface HostMemory {
   available: number
 }
 
-/** Where the kernel says it; others only in tests. */
-export interface MemoryFiles {
+/** Where the kernel says it; elsewhere only in tests. */
+export interface MemoryFiles extends CgroupFiles {
   meminfo: string
-  /** Of this process: cgroups(7), "/proc files". */
-  cgroup: string
-  /** Where version 2 of the control groups is mounted. */
-  cgroups: string
 }
 
-const FILES: MemoryFiles = {
-  meminfo: '/proc/meminfo',
-  cgroup: '/proc/self/cgroup',
-  cgroups: '/sys/fs/cgroup',
-}
+const FILES: MemoryFiles = { meminfo: '/proc/meminfo', ...CGROUP_FILES }
 
 /**
  * The memory that programs of this process may use: the host's, less where a control group limits it,
- * as in a container (https://docs.kernel.org/admin-guide/cgroup-v2.html, "Memory Interface Files").
+ * as in a container.
  */
 export async function readMemory(host: Host, files: MemoryFiles = FILES): Promise<HostMemory> {
   const [meminfo, ...limits] = await Promise.all([
     readText(host, files.meminfo),
-    ...(await groupsOf(host, files)).map((folder) => readLimit(host, folder)),
+    ...(await cgroupsOf(host, 'memory', files)).map((group) => readLimit(host, group)),
   ])
   const bytes = (name: string) => kilobytes(meminfo, name) * 1024
   const whole = {
@@ -46,26 +38,34 @@ export async function readMemory(host: Host, files: MemoryFiles = FILES): Promis
   }
 }
 
-/** The folders of the control group that this process is in and of all above it. */
-async function groupsOf(host: Host, { cgroup, cgroups }: MemoryFiles): Promise<string[]> {
-  const text = await readText(host, cgroup).catch(() => '')
-  const path = /^0::(\/.*)$/m.exec(text)?.[1]
-  if (path === undefined) return []
-  const folders: string[] = []
-  // Outside of what a container sees, the path begins with `/..`, which leads back to the root.
-  for (let at = posix.resolve('/', path); ; at = posix.dirname(at)) {
-    folders.push(posix.join(cgroups, at))
-    if (at === '/') return folders
-  }
+/** Undefined where the group limits nothing. */
+async function readLimit(host: Host, group: Cgroup): Promise<HostMemory | undefined> {
+  const read = (kind: string) => readText(host, `${group.folder}/memory.${kind}`).catch(() => '')
+  const { limits, used, cache } =
+    group.version === 1 ? await readV1(read, group) : await readV2(read)
+  // `max`, or there is no such file
+  const total = Math.min(...limits.map((text) => Number.parseInt(text, 10)).filter(Number.isFinite))
+  if (total === Number.POSITIVE_INFINITY) return undefined
+  return { total, available: total - Number(used) + Number(cache ?? 0) }
 }
 
-async function readLimit(host: Host, folder: string): Promise<HostMemory | undefined> {
-  const read = (kind: string) => readText(host, `${folder}/memory.${kind}`).catch(() => '')
-  const total = Number.parseInt(await read('max'), 10)
-  if (Number.isNaN(total)) return undefined // `max`, or there is no such file
-  const [current, stat] = await Promise.all([read('current'), read('stat')])
-  const cache = Number(/^inactive_file (\d+)$/m.exec(stat)?.[1] ?? 0)
-  return { total, available: total - Number(current) + cache }
+type Read = (kind: string) => Promise<string>
+
+/** https://docs.kernel.org/admin-guide/cgroup-v2.html, "Memory Interface Files" */
+async function readV2(read: Read) {
+  const kinds = ['max', 'high', 'current', 'stat']
+  const [max = '', high = '', used = '', stat = ''] = await Promise.all(kinds.map(read))
+  // Beyond `high` nothing is refused, but all that wants more is slowed down until it stands.
+  return { limits: [max, high], used, cache: /^inactive_file (\d+)$/m.exec(stat)?.[1] }
+}
+
+/** https://docs.kernel.org/admin-guide/cgroup-v1/memory.html */
+async function readV1(read: Read, { isOwn }: Cgroup) {
+  const kinds = ['limit_in_bytes', 'usage_in_bytes', 'stat', 'use_hierarchy']
+  const [limit = '', used = '', stat = '', counts = ''] = await Promise.all(kinds.map(read))
+  // Without `use_hierarchy` a group's limit is not for the groups below.
+  const limits = isOwn || counts.trim() !== '0' ? [limit] : []
+  return { limits, used, cache: /^total_inactive_file (\d+)$/m.exec(stat)?.[1] }
 }
 
 /**

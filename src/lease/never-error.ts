@@ -14,8 +14,10 @@ export function neverError(
   const texts = [...new Set(lacks.map(({ text }) => text))].join('; ')
   const first = lacks[0]?.resource ?? ''
   const size = /^pages (2M|1G)$/.exec(first)?.[1] as PageSize | undefined
-  const hint =
-    size !== undefined && !grow
+  const isGroup = texts.includes('its control group')
+  const hint = isGroup
+    ? 'take fewer, or raise the limit: hugetlb.* in /sys/fs/cgroup'
+    : size !== undefined && !grow
       ? pagesHint(needs, size)
       : HINTS.find(([resource]) => first.startsWith(resource))?.[1]
   return new InfrastructureError(`${texts}, even with nobody else on the host`, {

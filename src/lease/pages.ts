@@ -1,5 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { type PageLimit, readPageLimit } from './page-limits.ts'
 import { readText } from './read-text.ts'
 
 export type PageSize = '2M' | '1G'
@@ -19,6 +20,8 @@ export interface Pages {
   reserved: Record<PageSize, number>
   /** What `hugepages: true` means, of /proc/meminfo. */
   defaultSize: PageSize | undefined
+  /** Of the control groups of this process, where they limit it. */
+  limits?: Partial<Record<PageSize, PageLimit>>
 }
 
 /** A page's size in the kernel's words. */
@@ -36,17 +39,20 @@ const FORBIDDEN = 77
  */
 export async function readPages(host: Host, sys = '/sys'): Promise<Pages> {
   const reserved = (size: PageSize) => count(host, `${poolFolder(size, { sys })}/resv_hugepages`)
-  const [pools, meminfo, small = 0, large = 0] = await Promise.all([
+  const limit = (size: PageSize) =>
+    readPageLimit(host, { size: `${size}B`, bytes: KILOBYTES[size] * 1024 })
+  const [pools, meminfo, small = 0, large = 0, ofSmall, ofLarge] = await Promise.all([
     readPools(host, sys),
     readText(host, '/proc/meminfo'),
-    reserved('2M'),
-    reserved('1G'),
+    ...([reserved('2M'), reserved('1G')] as const),
+    ...([limit('2M'), limit('1G')] as const),
   ])
   const kilobytes = /^Hugepagesize:\s*(\d+) kB$/m.exec(meminfo)?.[1]
   return {
     pools,
     reserved: { '2M': small, '1G': large },
     defaultSize: SIZES.find((size) => KILOBYTES[size] === Number(kilobytes)),
+    ...((ofSmall ?? ofLarge) && { limits: { '2M': ofSmall, '1G': ofLarge } }),
   }
 }
 

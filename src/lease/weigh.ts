@@ -6,7 +6,7 @@ import { pagesAddedFor } from './give-back.ts'
 import type { Holder } from './holder.ts'
 import { readMemory, touched, touchedPages } from './memory.ts'
 import type { Choice, Need } from './needs.ts'
-import { readPages } from './pages.ts'
+import { type Pages, readPages } from './pages.ts'
 import type { LeaseRecord, Ledger, WishRecord } from './records.ts'
 
 export interface Rules {
@@ -47,10 +47,20 @@ export function neverEnough(
   const available = (memory.total + added) * rules.overcommit
   const empty: Stock = {
     ...{ ...stock, memory: { ...memory, available } },
-    ...(pages && { pages: { ...pages, pools: pools ?? [], reserved: { '2M': 0, '1G': 0 } } }),
+    ...(pages && { pages: { ...pages, ...NOBODY, pools: pools ?? [], limits: whole(pages) } }),
   }
   const met = new Budget(empty, rules).meet(needs)
   return 'lacks' in met ? met.lacks : []
+}
+
+const NOBODY = { reserved: { '2M': 0, '1G': 0 } }
+
+/** What the control groups allow with nobody else in them. */
+function whole({ limits = {} }: Pages): Pages['limits'] {
+  const entries = Object.entries(limits).flatMap(([size, limit]) =>
+    limit ? [[size, { ...limit, free: limit.total }] as const] : [],
+  )
+  return Object.fromEntries(entries)
 }
 
 /**

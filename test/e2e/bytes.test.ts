@@ -15,7 +15,8 @@ const of = (who: (typeof BOTH)[number], { vm, dut }: { vm: Vm; dut: Dut }) =>
 
 test.describe.for(BOTH)('%s.exec', (who) => {
   // The child waits for nothing but the end of its parent, and starts no program over it.
-  const LATER = 'while [ -d /proc/$$ ]; do :; done'
+  const LATER = 'while [ -d /proc/$parent ]; do :; done'
+  const PARENT = 'parent=$BASHPID; '
 
   test.for([
     ['a child that prints after its end', `(${LATER}; echo late) & echo hi`, 'hi\nlate\n'],
@@ -23,7 +24,7 @@ test.describe.for(BOTH)('%s.exec', (who) => {
     ['no child that prints much later', '(sleep 30; echo late) & echo hi', 'hi\n'],
     ['both streams of a child', `(${LATER}; echo b; echo c >&2) & echo a`, 'a\nb\nc\n'],
   ] as const)('has %s', async ([, command, stdout], { vm, dut }) => {
-    const result = await of(who, { vm, dut }).exec(command)
+    const result = await of(who, { vm, dut }).exec(PARENT + command)
     expect(result.stdout).toBe(stdout)
     expect(result.durationMs).toBeLessThan(15_000)
   })
@@ -32,7 +33,7 @@ test.describe.for(BOTH)('%s.exec', (who) => {
     vm,
     dut,
   }) => {
-    const command = `echo a; (${LATER}; echo b >&2) >/dev/null & exit 5`
+    const command = `${PARENT}echo a; (${LATER}; echo b >&2) >/dev/null & exit 5`
     const result = await of(who, { vm, dut }).exec(command, { stderr: 'apart' })
     expect(result).toMatchObject({ stdout: 'a\n', stderr: 'b\n', exitCode: 5 })
   })

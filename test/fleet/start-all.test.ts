@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
+import { concurrencyIn } from '../../src/fleet/concurrency.ts'
 import type { Progress } from '../../src/fleet/progress.ts'
 import { startAll } from '../../src/fleet/start-all.ts'
 import { withScope } from '../../src/scope.ts'
@@ -159,4 +160,14 @@ test.each(['its signal', 'its test'])('%s stops the start, and nothing is left',
   const starting = who === 'its signal' ? start() : withScope(stop.signal, start)
   await expect(starting).rejects.toThrow('cancelled')
   expect(stopped).toEqual(['vm0'])
+})
+
+test.each([
+  [{ cores: 2, memory: 8 * 2 ** 30 }, '512M', 8],
+  [{ cores: 1, memory: 8 * 2 ** 30 }, '512M', 4],
+  [{ cores: 64, memory: 2 ** 30 }, '512M', 2],
+  [{ cores: 2, memory: 2 ** 28 }, '512M', 1],
+])('with %j VMs of %s start at once: %i', (room, size, wanted) => {
+  const vms = Array.from({ length: 40 }, (_, i) => resolveSpec({ memory: size }, i))
+  expect(concurrencyIn(room, vms)).toBe(wanted)
 })

@@ -48,6 +48,35 @@ describe('memory', () => {
   })
 })
 
+describe('huge pages that a control group limits', () => {
+  const limited = (total: number, free: number): Stock =>
+    stock({
+      pages: {
+        ...{ pools: [pool(0, 300)], reserved: { '2M': 0, '1G': 0 }, defaultSize: '2M' },
+        limits: { '2M': { total, free } },
+      },
+    })
+
+  test.each([false, true])('are no more than it allows, with grow: %s', (grow) => {
+    expect(meet(limited(60, 50), [pages(40), pages(20)], { grow })).toEqual({
+      lacks: [
+        {
+          resource: 'pages 2M',
+          text: 'a test needs 20 pages of 2M, its control group has 10 left for it',
+        },
+      ],
+    })
+    expect(meet(limited(60, 50), [pages(40), pages(10)], { grow })).toHaveProperty('choices')
+  })
+
+  test('are fewer by what others were promised', () => {
+    const budget = new Budget(limited(60, 50), { grow: false })
+    budget.subtract(none, { memory: 0, pages: { size: '2M', node: 0, count: 30, bind: false } })
+    expect(budget.meet([pages(21)])).toHaveProperty('lacks')
+    expect(budget.meet([pages(20)])).toHaveProperty('choices')
+  })
+})
+
 describe('huge pages', () => {
   test('come from the pool, and the next need finds fewer', () => {
     expect(meet(stock(), [pages(200), pages(200)])).toEqual({

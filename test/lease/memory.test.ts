@@ -1,5 +1,7 @@
-import { readFile } from 'node:fs/promises'
+import { accessSync, constants } from 'node:fs'
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { totalmem } from 'node:os'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
 import { readMemory, touched } from '../../src/lease/memory.ts'
@@ -11,6 +13,17 @@ const { change } = usePagesTurn()
 
 const host = localHost()
 const MB = 2 ** 20
+
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const V1 = '/sys/fs/cgroup/memory'
+const canMakeGroup = (() => {
+  try {
+    accessSync(V1, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+})()
 
 describe('this machine’s memory', () => {
   test('is what the kernel has, without huge pages', async () => {
@@ -34,14 +47,26 @@ describe('this machine’s memory', () => {
 describe('in control groups', () => {
   const meminfo = ['MemTotal:  8388608 kB', 'MemAvailable:  4194304 kB', 'Hugetlb:  1048576 kB']
   const WHOLE = { total: 7168 * MB, available: 4096 * MB }
-  const read = async (path: string, files: Record<string, string | number>) => {
+  const read = async (path: string, files: Record<string, string | number>, top = '/') => {
     const root = await makeTree({ meminfo: meminfo.join('\n'), cgroup: path, ...files })
+    const mounts = [
+      `24 1 0:22 / ${root}/other rw - tmpfs tmpfs rw`,
+      `30 24 0:26 ${top} ${root}/memory rw shared:4 - cgroup cgroup rw,memory,hugetlb`,
+      `31 24 0:27 ${top} ${root}/cgroups rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate`,
+    ]
+    await writeFile(`${root}/mountinfo`, mounts.join('\n'))
     return readMemory(host, {
       meminfo: `${root}/meminfo`,
       cgroup: `${root}/cgroup`,
-      cgroups: `${root}/cgroups`,
+      mountinfo: `${root}/mountinfo`,
     })
   }
+  const group1 = (path: string, max: number, used = 0, cache = 0, hierarchy = 1) => ({
+    [`memory${path}/memory.limit_in_bytes`]: max * MB,
+    [`memory${path}/memory.usage_in_bytes`]: used * MB,
+    [`memory${path}/memory.use_hierarchy`]: hierarchy,
+    [`memory${path}/memory.stat`]: `inactive_file 7\ntotal_inactive_file ${cache * MB}\ntotal_x 3`,
+  })
   const group = (path: string, max: number | 'max', used = 0, cache = 0) => ({
     [`cgroups${path}/memory.max`]: max === 'max' ? max : max * MB,
     [`cgroups${path}/memory.current`]: used * MB,
@@ -88,8 +113,80 @@ describe('in control groups', () => {
       { 'cgroups/a/memory.max': MB },
       { total: MB, available: MB },
     ],
+    [
+      'where what is used is slowed down',
+      '0::/a',
+      { ...group('/a', 1000, 100), 'cgroups/a/memory.high': 400 * MB },
+      { total: 400 * MB, available: 300 * MB },
+    ],
+    [
+      'no limit from which it is slowed down',
+      '0::/a',
+      { ...group('/a', 1000, 100), 'cgroups/a/memory.high': 'max' },
+      { total: 1000 * MB, available: 900 * MB },
+    ],
+    [
+      'version 1',
+      '4:hugetlb,memory:/a\n1:cpu:/b',
+      { ...group1('/a', 1000, 400, 300), ...group1('/b', 1) },
+      { total: 1000 * MB, available: 900 * MB },
+    ],
+    ['version 1 without a limit', '4:memory:/a', group1('/a', 2 ** 43 - 1), WHOLE],
+    [
+      'version 1, far above',
+      '4:memory:/a/b/c',
+      { ...group1('/a/b/c', 3000), ...group1('/a', 2000, 1999) },
+      { total: 2000 * MB, available: MB },
+    ],
+    [
+      'version 1, above, where that is not for those below',
+      '4:memory:/a/b',
+      { ...group1('/a/b', 3000), ...group1('/a', 2000, 1999, 0, 0) },
+      { total: 3000 * MB, available: 3000 * MB },
+    ],
+    [
+      'both versions, of which one has it',
+      '4:memory:/a\n0::/x',
+      { ...group1('/a', 1000), ...group('/a', 1) },
+      { total: 1000 * MB, available: 1000 * MB },
+    ],
+    [
+      'both versions, where the other one has it',
+      '1:cpu:/a\n0::/a',
+      { ...group1('/a', 1), ...group('/a', 1000) },
+      { total: 1000 * MB, available: 1000 * MB },
+    ],
   ])('%s', async (_, path, files, memory) => {
     expect(await read(path, files)).toEqual(memory)
+  })
+
+  test.each([
+    ['4:memory:/docker/1f/x', group1('/x', 500)],
+    ['4:memory:/docker/1f', group1('', 500)],
+    ['0::/docker/1f/x', group('', 500)],
+    ['0::/docker/1fa', group('', 500)],
+  ])('%s, of which /docker/1f is what is mounted', async (path, files) => {
+    const memory = { total: 500 * MB, available: 500 * MB }
+    expect(await read(path, files, '/docker/1f')).toEqual(memory)
+  })
+})
+
+describe.skipIf(!canMakeGroup)('in a control group of version 1 of this machine', () => {
+  test('what that allows is what there is, also for the groups in it', async () => {
+    const group = `${V1}/vitest-dut-test-${crypto.randomUUID()}`
+    await mkdir(`${group}/inner`, { recursive: true })
+    onTestFinished(() => rmdir(`${group}/inner`).then(() => rmdir(group)))
+    await writeFile(`${group}/memory.limit_in_bytes`, '1G')
+    const script = `
+      import { localHost } from '${at('../../src/host/local.ts')}'
+      import { readMemory } from '${at('../../src/lease/memory.ts')}'
+      console.log(JSON.stringify(await readMemory(localHost())))`
+    const enter = `echo $$ >${group}/inner/cgroup.procs && exec "$0" --input-type=module -e "$1"`
+    const { stdout } = await host.run('sh', ['-c', enter, process.execPath, script])
+    const { total, available } = JSON.parse(stdout)
+    expect(total).toBe(1024 * MB)
+    expect(available).toBeGreaterThan(512 * MB)
+    expect(available).toBeLessThan(1024 * MB)
   })
 })
 

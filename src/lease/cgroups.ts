@@ -1,0 +1,90 @@
+import { posix } from 'node:path'
+import type { Host } from '../host/host.ts'
+import { readText } from './read-text.ts'
+
+/** Where the kernel tells of the control groups of this process; elsewhere only in tests. */
+export interface CgroupFiles {
+  /** cgroups(7), "/proc files". */
+  cgroup: string
+  /** proc_pid_mountinfo(5). */
+  mountinfo: string
+}
+
+export const CGROUP_FILES: CgroupFiles = {
+  cgroup: '/proc/self/cgroup',
+  mountinfo: '/proc/self/mountinfo',
+}
+
+export interface Cgroup {
+  version: 1 | 2
+  /** Folder of its files. */
+  folder: string
+  /** Whether it is the one that this process is in, and not one above. */
+  isOwn: boolean
+}
+
+/**
+ * The control groups that a controller limits this process by: its own first, then those above, as far
+ * as they can be seen. A controller is of version 1 or of 2 (cgroups(7)); where both are mounted, the
+ * files of the one that does not have it are not there.
+ */
+export async function cgroupsOf(
+  host: Host,
+  controller: string,
+  { cgroup, mountinfo }: CgroupFiles = CGROUP_FILES,
+): Promise<Cgroup[]> {
+  const [places, mounts] = await Promise.all(
+    [cgroup, mountinfo].map((file) => readText(host, file).catch(() => '')),
+  )
+  const path = (version: 1 | 2) => {
+    for (const [, of = '', at = ''] of (places ?? '').matchAll(/^\d+:([^:]*):(\/.*)$/gm)) {
+      if (version === 2 ? of === '' : of.split(',').includes(controller)) return at
+    }
+    return undefined
+  }
+  return ([1, 2] as const).flatMap((version) => {
+    const at = path(version)
+    const mount = mountOf(mounts ?? '', version, controller)
+    if (at === undefined || mount === undefined) return []
+    return foldersOf(mount, at).map((folder, i) => ({ version, folder, isOwn: i === 0 }))
+  })
+}
+
+interface Mount {
+  /** The group whose folder is at the mount point. */
+  root: string
+  point: string
+}
+
+/** E.g. `31 25 0:27 /docker/1f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory`. */
+function mountOf(mounts: string, version: 1 | 2, controller: string): Mount | undefined {
+  for (const line of mounts.split('\n')) {
+    const [before = '', after = ''] = line.split(' - ')
+    const [type, , options = ''] = after.split(' ')
+    const isIt =
+      version === 2
+        ? type === 'cgroup2'
+        : type === 'cgroup' && options.split(',').includes(controller)
+    const [, , , root = '/', point = '/'] = before.split(' ').map(unescaped)
+    if (isIt) return { root, point }
+  }
+  return undefined
+}
+
+/** A blank, tab, line feed or backslash of a path is written as `\040` and so on. */
+function unescaped(text: string): string {
+  return text.replaceAll(/\\([0-7]{3})/g, (_, digits) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  )
+}
+
+function foldersOf({ root, point }: Mount, path: string): string[] {
+  // Outside of what a container sees, the path begins with `/..`, which leads back to the root; or it is
+  // the host's, and what is mounted is the container's own group.
+  const inside = posix.relative(posix.resolve('/', root), posix.resolve('/', path))
+  const folders: string[] = []
+  for (let at = inside.startsWith('..') ? '/' : `/${inside}`; ; at = posix.dirname(at)) {
+    folders.push(posix.join(point, at))
+    if (at === '/') return folders
+  }
+}
