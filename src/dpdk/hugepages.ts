@@ -1,4 +1,5 @@
 import { InfrastructureError, UsageError } from '../errors.ts'
+import type { Dut } from '../fleet/dut.ts'
 import { pageChanger, poolFolder } from '../lease/pages.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { defer } from '../scope.ts'
@@ -47,12 +48,14 @@ export async function reserveHugepages(
     })
   }
   if (node !== undefined) checkInteger('reserveHugepages: node', node, 0, 1023)
-  const { printed, release } = await hold(target, poolFolder(size, { node }), pages)
+  const what = `${pages} huge pages of ${size}${node === undefined ? '' : ` on node ${node}`}`
+  const folder = poolFolder(size, { node })
+  if (!isVm(target)) await checkRight(target, { folder, pages, what })
+  const { printed, release } = await hold(target, folder, pages)
   const answer = ANSWER.exec(printed)
   const [given = 0, total = 0, free = 0, available = 0] = (answer ?? []).slice(1).map(Number)
   if (answer === null || given < pages) {
     await release()
-    const what = `${pages} huge pages of ${size}${node === undefined ? '' : ` on node ${node}`}`
     throw targetError(target, `${what} were asked for, the kernel gave ${given}`, {
       ...(answer === null && { tail: printed }),
       hint: answer
@@ -62,6 +65,20 @@ export async function reserveHugepages(
     })
   }
   return { pages, size, total, free, restore: release, [Symbol.asyncDispose]: release }
+}
+
+/** @throws InfrastructureError where this user may not change how many there are */
+async function checkRight(
+  dut: Dut,
+  { folder, pages, what }: { folder: string; pages: number; what: string },
+): Promise<void> {
+  const file = `${folder}/nr_hugepages`
+  const facts = await dut.host.fileFacts(file)
+  if (facts === undefined || facts.writable) return // without the file, the kernel has no such pages
+  const now = Number(Buffer.from(await dut.host.readFile(file)).toString())
+  throw targetError(dut, `${what} cannot be added: only root may, outside of a container`, {
+    hint: `as root on ${dut.host.name}: echo ${now + pages} >${file}`,
+  })
 }
 
 interface Held {

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts'
+import { LONGEST_SOCKET_PATH } from '../host/host.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import type { Duration } from '../units.ts'
 
@@ -58,6 +59,7 @@ export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): Re
       throw new UsageError(`testpmd: ${key} is not a list of strings`)
     }
   }
+  checkSockets(vdevs)
   const { ports = where === 'vm' && vdevs.length === 0 ? 'bound' : [] } = options
   checkPorts(ports)
   if (ports.length === 0 && vdevs.length === 0 && eal.length === 0) {
@@ -103,6 +105,19 @@ function checkPorts(ports: 'bound' | readonly string[]): void {
   throw new UsageError(`testpmd: ports: ${JSON.stringify(ports)} are not PCI addresses`, {
     hint: `ports: ['0000:00:03.0'], or 'bound' for all that are bound to a userspace driver`,
   })
+}
+
+/** DPDK cuts a path that is too long, and makes its socket there. */
+function checkSockets(vdevs: readonly string[]): void {
+  for (const vdev of vdevs) {
+    for (const [, key, path = ''] of vdev.matchAll(/,(iface|path|socket)=([^,]*)/g)) {
+      const { length } = Buffer.from(path)
+      if (length <= LONGEST_SOCKET_PATH) continue
+      throw new UsageError(`testpmd: vdevs: ${key} has ${length} bytes: ${path}`, {
+        hint: `a unix socket's path has at most ${LONGEST_SOCKET_PATH}; dut.dir is a short folder`,
+      })
+    }
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statfsSync } from 'node:fs'
-import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { roughSize } from '../../src/cli/output.ts'
@@ -13,6 +13,7 @@ import { putDraft, putTemplate } from './template-folders.ts'
 const place = usePlace()
 const ROOT = userInfo().uid === 0
 const AS_ROOT = ROOT ? '' : 'sudo '
+const online = readFileSync('/sys/devices/system/cpu/online', 'utf8').trim()
 
 interface Check {
   check: string
@@ -56,6 +57,7 @@ describe('on this machine', () => {
     const pools = names.filter((name: string) => name.startsWith('hugepages node'))
     expect(names).toEqual([
       ...['node', 'node-pty', 'qemu', 'acceleration', 'setpriv', 'flock', 'taskset', 'ip'],
+      ...['memory', 'cpus'],
       ...pools,
       ...['lock folder', 'run folder', 'guest cache', 'guest', 'guest build', 'templates'],
       ...['testpmd', 'user', 'kvm device', 'taps', 'hugepages growth'],
@@ -121,6 +123,37 @@ describe('on this machine', () => {
     if (!existsSync('/dev/kvm')) expect(found.acceleration?.detail).toContain('no /dev/kvm')
     else if (found.acceleration?.status === 'ok') expect(found['kvm device']?.status).toBe('ok')
   })
+})
+
+describe('memory and CPUs', () => {
+  test('are those of the machine', async () => {
+    const found = await doctor()
+    expect(found.memory?.status).toBe('ok')
+    expect(found.memory?.detail).toMatch(/^[\d.]+[MG] of [\d.]+G available$/)
+    expect(found.cpus).toEqual({ status: 'ok', detail: online })
+  })
+
+  test.skipIf(online === '0')('are fewer where taskset(1) says so', async () => {
+    const found = await doctor({ prefix: ['taskset', '-c', '0'] })
+    expect(found.cpus?.detail).toBe(`0 of ${online}: taskset or a cpuset`)
+  })
+
+  const V1 = '/sys/fs/cgroup/memory'
+  test.skipIf(!ROOT || !existsSync(`${V1}/memory.limit_in_bytes`))(
+    'are fewer where a control group says so',
+    async () => {
+      const group = `${V1}/vitest-dut-test-${crypto.randomUUID()}`
+      await mkdir(group)
+      onTestFinished(() => rmdir(group))
+      await writeFile(`${group}/memory.limit_in_bytes`, '480M')
+      const enter = `echo $$ >${group}/cgroup.procs; exec "$@"`
+      const found = await doctor({ prefix: ['sh', '-c', enter, 'sh'] })
+      expect(found.memory?.status).toBe('degraded')
+      expect(found.memory?.detail).toMatch(
+        /^[\d.]+M of 480M available, a control group's limit on [\d.]+G: too little for most VMs$/,
+      )
+    },
+  )
 })
 
 describe('what is missing', () => {
@@ -268,6 +301,70 @@ describe('the lock folder', () => {
       detail: expect.stringContaining(locks()),
       fix: 'unset VITEST_DUT_LOCK_DIR',
     })
+  })
+})
+
+/** A user whom passwd(5) does not know, as OpenShift and `docker run --user` make one. */
+describe.runIf(ROOT)('a user without a name', () => {
+  const UNKNOWN = 12_345
+  const as = async (env: Record<string, string>) => {
+    await mkdir(`${place.dir}/home`)
+    await chown(`${place.dir}/home`, UNKNOWN, 0)
+    onTestFinished(() => rm(`/dev/shm/vitest-dut-${UNKNOWN}`, { recursive: true, force: true }))
+    const own = ['setpriv', '--reuid', `${UNKNOWN}`, '--regid', '0', '--clear-groups', '--']
+    const unset = ['env', '-i', `PATH=${process.env.PATH}`, `TMPDIR=${place.dir}/home`]
+    const vars = Object.entries(env).map(([key, value]) => `${key}=${value}`)
+    const { stdout, stderr } = await cli(['doctor', '--json'], {
+      env: {},
+      prefix: [...own, ...unset, ...vars],
+    })
+    expect(stderr).toBe('')
+    expect(stdout).not.toMatch(/uv_|SystemError|TypeError/)
+    const { checks } = JSON.parse(stdout) as { checks: (Check & { check: string })[] }
+    return Object.fromEntries(checks.map(({ check, ...found }) => [check, found]))
+  }
+
+  test('has all folders', async () => {
+    const found = await as({ HOME: `${place.dir}/home` })
+    expect(found.user?.detail).toBe(`uid ${UNKNOWN}, not root`)
+    expect(found['run folder']).toMatchObject({
+      status: 'ok',
+      detail: `${place.dir}/home/vitest-dut-${UNKNOWN} (owner this user, mode 700)`,
+    })
+    expect(found['guest cache']?.detail).toContain(`${place.dir}/home/.cache/vitest-dut`)
+    expect(found.templates?.detail).toContain(`vitest-dut-${UNKNOWN}`)
+  })
+
+  test.each<[Record<string, string>]>([[{}], [{ HOME: '' }]])(
+    'and without a home, %j, is told what to set',
+    async (env) => {
+      const found = await as(env)
+      expect(found['guest cache']).toMatchObject({
+        status: 'missing',
+        detail:
+          'this user has no home folder: HOME is not set, and passwd(5) does not know uid ' +
+          `${UNKNOWN}: set HOME, or VITEST_DUT_CACHE, to a folder of this user's`,
+      })
+      expect(found['run folder']?.status).toBe('ok')
+    },
+  )
+
+  test('and without a home needs none where its folders are named', async () => {
+    const found = await as({ VITEST_DUT_CACHE: `${place.dir}/home/cache` })
+    expect(found['guest cache']?.status).toBe('ok')
+    expect(
+      Object.values(found)
+        .map(({ detail }) => detail)
+        .join('\n'),
+    ).not.toMatch(/no home/)
+  })
+
+  test.each([
+    ['that is not there', () => '/run/user/nowhere'],
+    ['that is another’s', () => '/run/user'],
+  ])('does without an XDG_RUNTIME_DIR %s', async (_, runtime) => {
+    const found = await as({ HOME: `${place.dir}/home`, XDG_RUNTIME_DIR: runtime() })
+    expect(found['run folder']?.detail).toContain(`${place.dir}/home/vitest-dut-${UNKNOWN} `)
   })
 })
 

@@ -81,6 +81,25 @@ test('more than there is memory for is an error, and nothing is taken', async ()
   expect(await pages()).toBe(before)
 })
 
+test.skipIf(process.getuid?.() !== 0)(
+  'who is not root is told, with the line to type',
+  async () => {
+    const place = (path: string) => JSON.stringify(new URL(path, import.meta.url).pathname)
+    const script = `
+    const { reserveHugepages } = await import(${place('../../src/dpdk/index.ts')})
+    const { hostDut } = await import(${place('./host-dut.ts')})
+    console.log((await reserveHugepages(hostDut(), 5).catch((error) => error)).message)`
+    const node = [process.execPath, '--input-type=module', '-e', script]
+    const { stdout } = await localHost().run('setpriv', [
+      ...['--reuid', '65534', '--regid', '65534', '--clear-groups', '--', ...node],
+    ])
+    expect(stdout).toBe(
+      'dut0: 5 huge pages of 2M cannot be added: only root may, outside of a container\n' +
+        `→ as root on this machine: echo ${before + 5} >${FOLDER}/nr_hugepages\n`,
+    )
+  },
+)
+
 test('a node that is not there', async () => {
   const error = await reserveHugepages(dut, 1, { node: 1000 }).catch((reason) => reason)
   expect(error).toBeInstanceOf(InfrastructureError)

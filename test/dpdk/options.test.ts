@@ -67,6 +67,16 @@ test.each<[string, object, string]>([
   ['a prefix with a slash', { vdevs: ['net_null0'], filePrefix: '../x' }, 'cannot be used'],
   ['no core', { vdevs: ['net_null0'], cores: 0 }, 'cores'],
   ['memory with a unit', { vdevs: ['net_null0'], memory: '64M' }, 'memory'],
+  [
+    'a socket whose path DPDK would cut',
+    { vdevs: [`net_vhost0,iface=/tmp/${'x'.repeat(103)},queues=1`] },
+    'iface has 108 bytes: /tmp/x',
+  ],
+  [
+    'another one, which is short in characters and long in bytes',
+    { vdevs: ['net_null0', `virtio_user0,path=/tmp/${'ü'.repeat(60)}`] },
+    'path has 125 bytes',
+  ],
   ['a negative niceness', { vdevs: ['net_null0'], nice: -1 }, 'nice'],
 ])('%s is refused', (_, options, message) => {
   const resolve = () => resolveTestpmd(options as TestpmdOptions, 'dut')

@@ -12,7 +12,7 @@ import {
   writeFile,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { suiteEnv } from '../../src/fleet/leftovers.ts'
@@ -119,6 +119,46 @@ describe('a base that somebody chose', () => {
     await folder.close()
     expect((await readdir(base)).sort()).toEqual(['cafe', 'documents', 'lock', 'notes'])
     expect(await readdir(join(base, 'documents'))).toEqual(['thesis.tex'])
+  })
+
+  test.each([
+    [
+      'too long',
+      () => join(top, 'x'.repeat(67 - top.length)),
+      /is too long .*: 68 bytes, the most is 67/,
+    ],
+    [
+      'too long in bytes',
+      () => join(top, 'ü'.repeat((68 - top.length) / 2)),
+      /is too long .* bytes, the most is 67/,
+    ],
+    ['with a comma', () => join(top, 'a,b'), /has "," in it, which DPDK cannot read/],
+    ['with =', () => join(top, 'a=b/c'), /has "=" in it/],
+    ['with a line feed', () => join(top, 'a\nb'), /has "\\n" in it/],
+  ])('that is %s is refused before anything is made', async (_, path, why) => {
+    const error = await openRunFolder(host, path()).catch((error) => error)
+    expect(error).toBeInstanceOf(InfrastructureError)
+    expect(error.shortMessage).toMatch(why)
+    expect(error.message).toContain('→ set VITEST_DUT_RUN_DIR to another folder')
+    expect(await readdir(top)).toEqual([])
+  })
+
+  test.each([
+    ['as long as it may be', () => join(top, 'x'.repeat(66 - top.length))],
+    ['with blanks and more', () => join(top, `ü (b) 'c' "d" [e]`)],
+  ])('that is %s has room for sockets', async (_, path) => {
+    const folder = await openRunFolder(host, path())
+    const socket = `${folder.path}/1a2b3c4d0/vhost-1a2b3c-31`
+    await mkdir(`${folder.path}/1a2b3c4d0`)
+    const listener = await host.listen(socket)
+    listener.close()
+    await folder.close()
+  })
+
+  test('that is a relative path is found by processes in other folders', async () => {
+    const folder = await openRunFolder(host, relative(process.cwd(), base))
+    expect(folder.path.startsWith(`${base}/`)).toBe(true)
+    await folder.close()
   })
 
   test('is named by VITEST_DUT_RUN_DIR', async () => {

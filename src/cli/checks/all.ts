@@ -5,6 +5,7 @@ import { cache, guest, tools } from './guest.ts'
 import { growth, hugepages } from './hugepages.ts'
 import { needed, node, terminals, testpmd, useful } from './programs.ts'
 import { acceleration, kvmDevice, qemu } from './qemu.ts'
+import { cpus, memory } from './resources.ts'
 import { taps, user } from './rights.ts'
 import { templates } from './templates.ts'
 
@@ -27,7 +28,7 @@ export async function lookAtAll(onPending: (names: string[]) => void): Promise<R
 
 async function lookAt(machine: Machine, onPending: (names: string[]) => void): Promise<Result[]> {
   const checks: Check[] = [
-    ...[terminals, qemu, acceleration, ...needed, ...useful],
+    ...[terminals, qemu, acceleration, ...needed, ...useful, memory, cpus],
     ...(await hugepages(machine.host)),
     ...[locks, runs, cache, guest, tools, templates, testpmd],
     ...[user, kvmDevice, taps, growth],
