@@ -1,8 +1,21 @@
+import { type DutErrorDetails, GuestError } from '../errors.ts'
+import { formatSize } from '../format.ts'
 import { Matcher, type Pattern } from './pattern.ts'
+
+/** Characters that a step may print. */
+export const MOST_PRINTED = 64 * 2 ** 20
+/** A console gives 16 bytes at a time: as many pieces become one string. */
+const PIECES = 4096
+const BLOCK = 2 ** 20
 
 /** What a step prints, from the moment it is typed, and where in it the expected text ends. */
 export class Capture {
   readonly #pattern: Pattern
+  readonly #onOver: () => void
+  #length = 0
+  /** Characters of the pieces that are in no block. */
+  #open = 0
+  #blocks: string[] = []
   /** What came so far, while it may still be the echo of the command. */
   #echoed = ''
   #echo = ''
@@ -14,9 +27,14 @@ export class Capture {
   /**
    * @param pattern `''` where nothing is expected
    * @param echo what the terminal may repeat first, which is neither output nor a match
+   * @param onOver called when more was printed than is kept; then only the end is
    */
-  constructor(pattern: Pattern, { echo = '' }: { echo?: string } = {}) {
+  constructor(
+    pattern: Pattern,
+    { echo = '', onOver = () => {} }: { echo?: string; onOver?: () => void } = {},
+  ) {
     this.#pattern = pattern
+    this.#onOver = onOver
     this.#echo = echo
     this.clear()
   }
@@ -28,6 +46,9 @@ export class Capture {
   /** Forgets what came so far: it belonged to an earlier step. */
   clear(): void {
     this.#pieces = []
+    this.#blocks = []
+    this.#length = 0
+    this.#open = 0
     this.#matcher = this.#pattern === '' ? undefined : new Matcher(this.#pattern)
     this.#matchedFrom = undefined
     this.#matchedAt = undefined
@@ -45,30 +66,52 @@ export class Capture {
   }
 
   #take(text: string): void {
-    this.#pieces.push(text)
+    this.#keep(text)
     if (this.matched) return
     const match = this.#matcher?.push(text)
     this.#matchedFrom = match?.from
     this.#matchedAt = match?.to
   }
 
+  #keep(text: string): void {
+    this.#pieces.push(text)
+    this.#length += text.length
+    this.#open += text.length
+    if (this.#pieces.length < PIECES && this.#open < BLOCK) return
+    const isOver = this.#length > MOST_PRINTED
+    this.#blocks = isOver ? this.#blocks.slice(-1) : this.#blocks
+    this.#blocks.push(this.#pieces.join(''))
+    this.#pieces = []
+    this.#open = 0
+    if (isOver) this.#onOver()
+  }
+
   /** All that was printed. */
   get printed(): string {
-    return this.#pieces.join('')
+    return [...this.#blocks, ...this.#pieces].join('')
   }
 
   /** What was printed before the match. */
   get before(): string {
-    return this.#pieces.join('').slice(0, this.#matchedFrom)
+    return this.printed.slice(0, this.#matchedFrom)
   }
 
   /** What was printed, up to and including the match. */
   get text(): string {
-    return this.#pieces.join('').slice(0, this.#matchedAt)
+    return this.printed.slice(0, this.#matchedAt)
   }
 }
 
 /** `output` without the line in which a program that does its own echo repeats the command. */
 export function withoutEcho(output: string, command: string): string {
   return output.startsWith(`${command}\n`) ? output.slice(command.length + 1) : output
+}
+
+/** The error of a step that printed more than {@link MOST_PRINTED}. */
+export function tooMuchError(name: string, details: DutErrorDetails): GuestError {
+  const size = formatSize(MOST_PRINTED)
+  return new GuestError(`${name} printed more than ${size}, which is the most for a step`, {
+    ...details,
+    hint: "send the output to a file there, or take exec with { stdout: { file: 'out.log' } }",
+  })
 }

@@ -11,7 +11,7 @@ import { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
-import { Capture } from './capture.ts'
+import { Capture, tooMuchError } from './capture.ts'
 import { Console } from './console.ts'
 import { describePattern, type Pattern } from './pattern.ts'
 import {
@@ -163,9 +163,10 @@ export class Program {
       this.#busyWith = undefined
     }
     this.console.skip()
-    const capture = new Capture(awaited, { echo: `${command}\n` })
-    const prompt = new Capture(this.#prompt, { echo: `${command}\n` })
     const met = Promise.withResolvers<void>()
+    const onOver = () => met.reject(this.#tooMuchError(command))
+    const capture = new Capture(awaited, { echo: `${command}\n`, onOver })
+    const prompt = new Capture(this.#prompt, { echo: `${command}\n` })
     const unsubscribe = this.console.subscribe({
       text: (text) => {
         capture.push(text)
@@ -201,6 +202,11 @@ export class Program {
       elapsedMs,
       tail: this.console.tail(),
     })
+  }
+
+  #tooMuchError(command: string): DutError {
+    const details = { ...this.console.where, command, tail: this.console.tail() }
+    return tooMuchError(`${JSON.stringify(command)} in ${this.#name}`, details)
   }
 
   #endedError(status: number): DutError {

@@ -1,5 +1,5 @@
 import { CommandTimeoutError, GuestError } from '../errors.ts'
-import { Capture, withoutEcho } from './capture.ts'
+import { Capture, tooMuchError, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
 import { isCutOff } from './line.ts'
 import type { Mark } from './marks.ts'
@@ -33,7 +33,8 @@ export class StepRun {
   constructor(step: Step, context: StepContext) {
     this.#step = step
     this.#context = context
-    this.#capture = new Capture(step.expect)
+    const onOver = () => this.#settle.reject(tooMuchError(this.#name, this.#details()))
+    this.#capture = new Capture(step.expect, { onOver })
     this.result = this.#settle.promise
     this.result.catch(() => {}) // whoever waits has the deadline beside it and may have left
   }

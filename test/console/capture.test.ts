@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Capture, withoutEcho } from '../../src/console/capture.ts'
+import { Capture, MOST_PRINTED, withoutEcho } from '../../src/console/capture.ts'
 
 describe('a capture', () => {
   test('of nothing expected is all of it, and never matched', () => {
@@ -25,6 +25,34 @@ describe('a capture', () => {
     const capture = new Capture('> ')
     capture.push('> more')
     expect(capture).toMatchObject({ matched: true, text: '> ', before: '' })
+  })
+
+  test.each([
+    ['16 characters', 'y\n'.repeat(8), 300_000],
+    ['64K', 'y\n'.repeat(2 ** 15), 100],
+  ])('of many pieces of %s is all of it', (_, piece, count) => {
+    const capture = new Capture('end')
+    for (let i = 0; i < count; i++) capture.push(piece)
+    capture.push('end')
+    expect(capture.before.length).toBe(piece.length * count)
+    expect(capture.before === piece.repeat(count)).toBe(true)
+  })
+
+  test.each([
+    ['16 characters', 'y\n'.repeat(8)],
+    ['64K', 'y\n'.repeat(2 ** 15)],
+  ])('of more than is kept, in pieces of %s, says so and keeps the end', (_, piece) => {
+    let over = 0
+    const capture = new Capture('never', { onOver: () => over++ })
+    for (let i = 0; i <= MOST_PRINTED / piece.length; i++) capture.push(piece)
+    for (let i = 0; i < 2 * 2 ** 20; i += piece.length) capture.push(piece)
+    expect(over).toBeGreaterThan(0)
+    expect(capture.printed.length).toBeLessThan(4 * 2 ** 20)
+    expect(capture.printed.endsWith('y\ny\n')).toBe(true)
+    capture.clear()
+    over = 0
+    capture.push(piece)
+    expect({ over, printed: capture.printed }).toEqual({ over: 0, printed: piece })
   })
 
   test('that is cleared has forgotten a match, and half of one', () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { Console } from '../../src/console/console.ts'
 import { Shell } from '../../src/console/shell.ts'
+import type { ByteStream } from '../../src/console/stream.ts'
 import { localHost } from '../../src/host/local.ts'
 import { Lifeline } from '../../src/lifeline.ts'
 
@@ -13,7 +14,7 @@ printf '\\036dut-shell %d\\036\\n' $$\n`
 
 /**
  * A real bash on a real terminal, put under the protocol; gone with the test. `open` gives a further
- * console at the same terminal, under which it is not.
+ * console at the same terminal, under which it is not; what is fed looks as if it was printed.
  */
 export async function localShell({ respawn = false } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'shell-'))
@@ -29,8 +30,17 @@ export async function localShell({ respawn = false } = {}) {
     : host.openPty('bash', bash.split(' ').slice(1))
   const life = new Lifeline()
   void pty.exited.then(() => life.end(new Error('the shell is gone')))
+  const hearing: ((data: Uint8Array) => void)[] = []
+  const stream: ByteStream = {
+    onData: (listener) => {
+      hearing.push(listener)
+      pty.onData(listener)
+    },
+    write: (data) => pty.write(data),
+  }
+  const feed = (text: string) => hearing.forEach((hear) => void hear(Buffer.from(text)))
   const open = () => {
-    const console = new Console(pty, { life, vm: 'vm0', dut: 'dut0' })
+    const console = new Console(stream, { life, vm: 'vm0', dut: 'dut0' })
     return { console, shell: new Shell(console) }
   }
   const { console, shell } = open()
@@ -40,5 +50,5 @@ export async function localShell({ respawn = false } = {}) {
     await rm(dir, { recursive: true })
   })
   await shell.ready({ timeoutMs: 10_000 })
-  return { shell, console, pty, life, open }
+  return { shell, console, pty, life, open, feed }
 }

@@ -4,7 +4,9 @@ import { CommandTimeoutError, GuestError, InfrastructureError } from '../../src/
 import { hostTerminal } from '../../src/fleet/host-exec.ts'
 import { localHost } from '../../src/host/local.ts'
 import { Lifeline } from '../../src/lifeline.ts'
+import { turn } from '../../src/wait.ts'
 import { stopTime } from '../stop-time.ts'
+import { fedStream } from './fed-stream.ts'
 
 /** A program that reads lines at a prompt and does what they say, with the terminal's echo. */
 const LISTENER = `
@@ -54,6 +56,20 @@ describe('lines typed into a program', () => {
     const program = await spawn('while read -r x; do echo "<$x>"; done', {})
     expect((await program.cmd('a')).output).toBe('')
     expect(await program.expect('<a>', '5s')).toContain('<a>')
+  })
+
+  test('that print without end are an error before that is too large for memory', async () => {
+    const { stream, feed } = fedStream()
+    const terminal = { ...stream, exited: new Promise<number>(() => {}), close: () => {} }
+    const program = new Program(terminal, 'listener', { prompt: '> ' }, { vm: 'vm0' })
+    const running = program.cmd('yes', 'never', '50s').catch((error) => error)
+    await turn()
+    for (let megabytes = 0; megabytes < 70; megabytes++) feed('y\n'.repeat(2 ** 19))
+    const error = await running
+    expect(error).toBeInstanceOf(GuestError)
+    expect(error.message).toContain('vm0: "yes" in listener printed more than 64M, which is the')
+    expect(error.hint).toContain('a file')
+    expect(error.message.length).toBeLessThan(1000)
   })
 
   test('from several callers come one after another', async () => {

@@ -32,6 +32,20 @@ describe('outputs', () => {
     expect(steps.map((step) => step.exitCode)).toEqual([0, 1, undefined])
   })
 
+  test('that are too large are an error, and the console goes on', async () => {
+    const { shell, console, feed } = await localShell()
+    const running = shell.cmd('echo begin; read -r', 'never', '50s').catch((error) => error)
+    await console.expect('begin', '10s')
+    for (let megabytes = 0; megabytes < 70; megabytes++) feed('y\n'.repeat(2 ** 19))
+    const error = await running
+    expect(error).toBeInstanceOf(GuestError)
+    expect(error.message).toMatch(
+      /^dut0\/vm0: "echo begin; read -r" printed more than 64M, which is the most for a step\n/,
+    )
+    expect(error.message.length).toBeLessThan(1000)
+    expect((await shell.cmd('echo on')).output).toBe('on\n')
+  })
+
   test('of the step after an expected text are its own, fifty times', async () => {
     const { shell } = await localShell()
     for (let i = 0; i < 50; i++) {
