@@ -1,39 +1,118 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { Lifeline } from './lifeline.ts'
 import { anySignal } from './wait.ts'
 
-interface Scope {
-  signal: AbortSignal
-  cleanups: (() => Promise<void>)[]
-}
+type Cleanup = () => Promise<void>
 
 const current = new AsyncLocalStorage<Scope>()
 
 /**
- * Runs `fn` so that everything that waits inside it, however deep, stops when `signal` is aborted, and
- * what was {@link defer}red inside it is done when it has ended. This is how a command in a VM ends
- * with the test that gave it, although Vitest does not stop the body of a test that has timed out.
+ * A stretch of a run in which calls are made: a file, a describe, a test, the body of one. All that
+ * waits inside of it, however deep, can be stopped, and what is {@link defer}red inside of it is done
+ * when it ends. This is how a command in a VM ends with the test that gave it, although Vitest does not
+ * stop the body of a test that has timed out.
  */
+export class Scope {
+  /** Its end ends every wait inside, now and later; its alarm those of this moment. */
+  readonly life: Lifeline
+  private readonly cleanups: Cleanups | undefined
+
+  private constructor(life: Lifeline, cleanups: Cleanups | undefined) {
+    this.life = life
+    this.cleanups = cleanups
+  }
+
+  /** Owns what is deferred inside of it. */
+  static owner(): Scope {
+    return new Scope(new Lifeline(), new Cleanups())
+  }
+
+  /** Owns nothing: what is started inside of it ends with the suite. */
+  static ofFile(): Scope {
+    return new Scope(new Lifeline(), undefined)
+  }
+
+  /** A part of the surrounding scope: it can be stopped alone, and leaves what is deferred to the whole. */
+  static part(): Scope {
+    const whole = current.getStore()
+    return new Scope(new Lifeline(whole?.life), whole?.cleanups)
+  }
+
+  run<T>(fn: () => T): T {
+    return current.run(this, fn)
+  }
+
+  defer(cleanup: Cleanup): boolean {
+    this.cleanups?.add(cleanup)
+    return this.cleanups !== undefined
+  }
+
+  /**
+   * Stops what still waits inside, then does what was deferred.
+   *
+   * @throws the error of the first clean-up that failed, when all are done
+   */
+  async end(cause: Error): Promise<void> {
+    this.life.end(cause)
+    await this.cleanups?.doAll()
+  }
+}
+
+/** What is to be done at the end of a scope, last first. */
+class Cleanups {
+  readonly #list: Cleanup[] = []
+  #isOver = false
+
+  add(cleanup: Cleanup): void {
+    // What comes to be after the end has nobody to wait for it.
+    if (this.#isOver) void outsideScope(cleanup).catch(() => {})
+    else this.#list.push(cleanup)
+  }
+
+  async doAll(): Promise<void> {
+    this.#isOver = true
+    const errors: unknown[] = []
+    for (const cleanup of this.#list.splice(0).reverse()) {
+      await outsideScope(cleanup).catch((error: unknown) => void errors.push(error))
+    }
+    if (errors.length > 0) throw errors[0]
+  }
+}
+
+/** Runs `fn` in a scope of its own. What waits inside when `signal` is aborted stops. */
 export async function withScope<T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> {
-  const scope: Scope = { signal, cleanups: [] }
+  const scope = Scope.owner()
   const errors: unknown[] = []
   const note = (error: unknown) => void errors.push(error)
-  const result = await current.run(scope, fn).catch(note)
-  // Each is done although another failed; what failed first is the one to tell.
-  while (scope.cleanups.length > 0) await scope.cleanups.pop()?.().catch(note)
+  const result = await stoppingAt(signal, scope, () => scope.run(fn)).catch(note)
+  await scope.end(new Error('the test is over')).catch(note)
   if (errors.length > 0) throw errors[0]
   return result as T
 }
 
-/** The signals given, and the one of the surrounding {@link withScope}, as one. */
-export function stopSignal(...signals: (AbortSignal | undefined)[]): AbortSignal | undefined {
-  return anySignal(current.getStore()?.signal, ...signals)
+/** Stops what waits in a scope when `signal` is aborted; what begins to wait after that goes on. */
+export async function stoppingAt<T>(
+  signal: AbortSignal,
+  scope: Scope,
+  fn: () => Promise<T>,
+): Promise<T> {
+  const stop = () => scope.life.alarm(signal.reason)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await fn()
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }
 
-/** Has `cleanup` done at the end of the surrounding scope; false where there is none. */
-export function defer(cleanup: () => Promise<void>): boolean {
-  const scope = current.getStore()
-  scope?.cleanups.push(cleanup)
-  return scope !== undefined
+/** The signals given, and the one of the surrounding {@link Scope}, as one. */
+export function stopSignal(...signals: (AbortSignal | undefined)[]): AbortSignal | undefined {
+  return anySignal(current.getStore()?.life.signal, ...signals)
+}
+
+/** Has `cleanup` done at the end of the surrounding scope; false where nobody owns what is started. */
+export function defer(cleanup: Cleanup): boolean {
+  return current.getStore()?.defer(cleanup) ?? false
 }
 
 /** Runs `fn` outside of any scope: what it starts belongs to more than the test that asked first. */

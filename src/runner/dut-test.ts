@@ -1,12 +1,14 @@
-import { test as base, expect } from 'vitest'
+import { expect } from 'vitest'
 import { UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import type { FleetOptions } from '../fleet/fleet.ts'
 import { Reset } from '../fleet/reset.ts'
 import { checkKeys } from '../options.ts'
-import { withScope } from '../scope.ts'
+import { Scope } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import type { Vm } from '../vm/vm.ts'
+import { type Provided, Provision } from './provision.ts'
+import { makeTestApi } from './test-api.ts'
 import { Worker } from './worker.ts'
 
 type VmCount = number | ((dut: Dut) => number)
@@ -38,6 +40,25 @@ type AtLeast<N, Known extends Vm[] = []> = N extends number
       : AtLeast<N, [...Known, Vm]>
   : Vm[]
 
+/** What one attempt at a test has of its own. */
+export interface Turn {
+  scope: Scope
+  reset: Reset | undefined
+}
+
+interface Fixtures<B, N> {
+  $file: {
+    dutProvided: Provided<B>
+    duts: Dut[]
+    dut: Dut
+    vms: AtLeast<N>
+    vm: Vm
+    backends: B[]
+    backend: B
+  }
+  $test: { dutTurn: Turn }
+}
+
 const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout', 'reset']
 
 /**
@@ -62,35 +83,33 @@ export function dutTest<B = undefined, const N extends VmCount = number>(
   const bootTimeoutMs =
     bootTimeout === undefined ? undefined : parseDuration(bootTimeout, 'dutTest: bootTimeout')
 
-  const test = base
-    // Released even where Vitest skips a file fixture's clean-up: when an afterAll throws, or the
-    // file ends while the set-up is still under way.
-    .extend('dutWorker', { scope: 'worker' }, ({}, { onCleanup }) => {
-      const worker = new Worker()
-      onCleanup(() => worker.close())
-      return worker
-    })
-    .extend('dutFleet', { scope: 'file' }, ({ dutWorker }, { onCleanup }) => {
-      const file = expect.getState().testPath ?? 'suite'
-      const suite = dutWorker.suite<B>(file, { ...rest, bootTimeoutMs })
-      onCleanup(() => suite.release())
-      return suite.start()
-    })
-    .extend('duts', { scope: 'file' }, ({ dutFleet }): Dut[] => dutFleet.duts)
-    .extend('dut', { scope: 'file' }, ({ duts }): Dut => duts[0] as Dut)
-    .extend('vms', { scope: 'file' }, ({ dutFleet }) => dutFleet.vms as AtLeast<N>)
-    .extend('vm', { scope: 'file' }, ({ dutFleet }): Vm => dutFleet.vms[0] as Vm)
-    .extend('backends', { scope: 'file' }, ({ dutFleet }): B[] => dutFleet.backends)
-    .extend('backend', { scope: 'file' }, ({ backends }): B => backends[0] as B)
-
-    .extend('dutReset', { scope: 'file' }, ({ vms }) => new Reset(vms))
-
-  // The set-up has its own deadline: 0 keeps Vitest's out of it.
-  test.beforeAll(({ dutFleet }) => void dutFleet, 0)
-  // A file may have other tests as well, which have no fixtures.
-  if (reset === 'each') {
-    test.aroundEach((runTest, { dutReset }) => dutReset?.before(runTest) ?? runTest())
-  }
-  test.aroundEach((runTest, { signal }) => withScope(signal, runTest))
+  const provision = new Provision<B>((file) => {
+    const suite = Worker.here().suite<B>(file, { ...rest, bootTimeoutMs })
+    const start = async () => {
+      const fleet = await suite.start()
+      return { fleet, reset: reset && new Reset(fleet.vms) }
+    }
+    let started: ReturnType<typeof start> | undefined
+    return { ...suite, start: () => (started ??= start()) }
+  })
+  const test = makeTestApi(() => provision.use()).extend<Fixtures<B, N>>({
+    dutProvided: [
+      async ({}, use) => use(await provision.get(expect.getState().testPath ?? 'suite')),
+      { scope: 'file' },
+    ],
+    duts: [({ dutProvided }, use) => use(dutProvided.fleet.duts), { scope: 'file' }],
+    dut: [({ duts }, use) => use(duts[0] as Dut), { scope: 'file' }],
+    vms: [({ dutProvided }, use) => use(dutProvided.fleet.vms as AtLeast<N>), { scope: 'file' }],
+    vm: [({ dutProvided }, use) => use(dutProvided.fleet.vms[0] as Vm), { scope: 'file' }],
+    backends: [({ dutProvided }, use) => use(dutProvided.fleet.backends), { scope: 'file' }],
+    backend: [({ backends }, use) => use(backends[0] as B), { scope: 'file' }],
+    // The first fixture of each test that has it, and so the last that is cleaned up.
+    dutTurn: async ({ dutProvided }, use) => {
+      const scope = Scope.owner()
+      await use({ scope, reset: dutProvided.reset })
+      await scope.end(new Error('the test is over'))
+    },
+  })
+  test.beforeAll(() => void Worker.here())
   return test
 }

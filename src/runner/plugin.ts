@@ -37,7 +37,7 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       optionsByProject.set(project, resolved)
       const { config } = project
       config.globalSetup = [...asList(config.globalSetup), here('global-setup')]
-      config.setupFiles = [...config.setupFiles, here('setup')]
+      config.setupFiles = [here('setup'), ...config.setupFiles] // its hooks are around all others
       if (equipped.has(vitest)) return
       equipped.add(vitest)
       vitest.config.reporters.push(new DutReporter(vitest) as never)

@@ -1,3 +1,9 @@
+import { aroundAll, aroundEach, type RunnerTestFile as File } from 'vitest'
+import { withScope } from '../scope.ts'
+import type { Turn } from './dut-test.ts'
+import { withFleets } from './provision.ts'
+import { inFile, inTest } from './scopes.ts'
+
 // Vitest's set-up file, in every worker. Ctrl-C reaches the whole foreground process group; what it
 // means is for the main process to decide, which then has the workers tear down in order. (SIGTERM is
 // left alone: it is how Vitest itself ends a worker.)
@@ -9,3 +15,14 @@ if (!globals[INSTALLED]) {
   process.on('SIGINT', () => {})
   process.on('SIGHUP', () => {})
 }
+
+// Around all hooks and fixtures of each file. The VMs' start has its own deadline: 0 keeps Vitest's
+// out of it.
+aroundAll((runFile, {}, file) => withFleets(file as File, () => inFile(file as File, runFile)), 0)
+
+// A file may have other tests as well, which have no fixtures.
+aroundEach<{ dutTurn?: Turn }>(async (runTest, { dutTurn, signal }) => {
+  if (dutTurn === undefined) return withScope(signal, runTest)
+  const run = () => inTest(dutTurn.scope, signal, runTest)
+  await (dutTurn.reset?.before(run) ?? run())
+})

@@ -13,9 +13,11 @@ export interface SuiteOptions<B> extends FleetOptions<B> {
   bootTimeoutMs?: number
 }
 
+let worker: Worker | undefined
+
 /**
  * What a worker process has to do with the run: the suites it provisions, each of which can be told
- * to stop at any moment and is released in any case when the worker ends in order.
+ * to stop while it starts.
  */
 export class Worker {
   readonly #run: ProvidedRun
@@ -24,7 +26,17 @@ export class Worker {
   readonly #host = localHost()
   readonly #channel: ReturnType<typeof joinChannel>
 
-  constructor() {
+  /**
+   * That of this process.
+   *
+   * @throws UsageError without the plugin
+   */
+  static here(): Worker {
+    worker ??= new Worker()
+    return worker
+  }
+
+  private constructor() {
     const run = inject('vitestDut')
     if (run === undefined) {
       throw new UsageError('dutTest: the plugin is not in the Vitest configuration', {
@@ -62,13 +74,6 @@ export class Worker {
         this.#suites.delete(suite)
       },
     }
-  }
-
-  /** Stops what is still starting and releases what was not released. */
-  async close(): Promise<void> {
-    for (const suite of this.#suites) suite.abort(new Error('the suite is over'))
-    await Promise.allSettled([...this.#suites].map((suite) => suite.release()))
-    this.#channel.close()
   }
 
   #duts(suite: string, wanted: readonly string[] | undefined, bootTimeoutMs?: number): Dut[] {
