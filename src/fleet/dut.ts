@@ -9,7 +9,7 @@ import type { GrantedLease } from '../lease/grant.ts'
 import type { Owner } from '../lease/holder.ts'
 import type { PortRange } from '../lease/ports.ts'
 import { type SectionOptions, section } from '../lease/section.ts'
-import { defer } from '../scope.ts'
+import { defer, stopSignal } from '../scope.ts'
 import type { VmHome, VmSite } from '../vm/home.ts'
 import { needOf } from '../vm/need.ts'
 import type { VmSpec } from '../vm/spec.ts'
@@ -90,6 +90,7 @@ export class Dut implements VmHome, AsyncDisposable {
    * A string is a shell command, a list a program and its arguments.
    */
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
+    stopSignal(options.signal)?.throwIfAborted()
     const line = typeof command === 'string' ? command : command.join(' ')
     const program = new Program(hostTerminal(this, command), line, options, { dut: this.name })
     this.#programs.add(program)

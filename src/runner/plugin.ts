@@ -31,15 +31,21 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       test: {
         testTimeout: test?.testTimeout ?? TEST_TIMEOUT_MS,
         hookTimeout: test?.hookTimeout ?? HOOK_TIMEOUT_MS,
+        // Else Node would run it once for all files of a worker (isolate: false).
+        ...(test?.server?.deps?.inline !== true && {
+          server: { deps: { inline: [new RegExp(literal(here('setup')))] } },
+        }),
       },
     }),
     configureVitest({ vitest, project }) {
       optionsByProject.set(project, resolved)
       const { config } = project
+      hideWrappers(config)
       config.globalSetup = [...asList(config.globalSetup), here('global-setup')]
       config.setupFiles = [here('setup'), ...config.setupFiles] // its hooks are around all others
       if (equipped.has(vitest)) return
       equipped.add(vitest)
+      hideWrappers(vitest.config)
       vitest.config.reporters.push(new DutReporter(vitest) as never)
       // Where it could not be opened, Vitest has told why already.
       const opened = () => currentRun(vitest)?.catch(() => undefined)
@@ -58,6 +64,20 @@ export function optionsOf(project: TestProject): ResolvedPluginOptions {
 function here(name: string): string {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   return fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url))
+}
+
+/** Leaves out of stacks what is around each test's body. */
+function hideWrappers(config: Pick<TestProject['config'], 'onStackTrace'>): void {
+  const root = new URL('../..', import.meta.url).pathname
+  const wrapper = new RegExp(`^${literal(root)}(src|dist)/(runner/[^/]+|scope)\\.[jt]s$`)
+  const { onStackTrace } = config
+  config.onStackTrace = (error, frame) =>
+    wrapper.test(frame.file) ? false : onStackTrace?.(error, frame)
+}
+
+/** Text as a regular expression. */
+function literal(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')
 }
 
 function asList<T>(value: T | T[] | undefined): T[] {

@@ -7,7 +7,7 @@ import type { Program, SpawnOptions } from '../console/program.ts'
 import type { Shell } from '../console/shell.ts'
 import type { CmdOptions, CmdResult } from '../console/steps.ts'
 import { UsageError } from '../errors.ts'
-import { defer } from '../scope.ts'
+import { defer, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { copyIn, copyOut } from './files.ts'
 import { type GuestAgent, openGuestAgent } from './guest-agent.ts'
@@ -99,6 +99,7 @@ export abstract class GuestAccess {
    */
   spawn(command: string, options: SpawnOptions = {}): Promise<Program> {
     return atCallSite(this.spawn, async () => {
+      stopSignal(options.signal)?.throwIfAborted()
       const program = await spawnProgram(this.#machine, command, options)
       defer(() => program.close())
       return program
