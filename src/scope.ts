@@ -15,11 +15,14 @@ const current = new AsyncLocalStorage<Scope>()
 export class Scope {
   /** Its end ends every wait inside, now and later; its alarm those of this moment. */
   readonly life: Lifeline
+  /** Of the scope that owns what is started inside. */
   private readonly cleanups: Cleanups | undefined
+  private readonly isPart: boolean
 
-  private constructor(life: Lifeline, cleanups: Cleanups | undefined) {
+  private constructor(life: Lifeline, cleanups: Cleanups | undefined, { isPart = false } = {}) {
     this.life = life
     this.cleanups = cleanups
+    this.isPart = isPart
   }
 
   /** Owns what is deferred inside of it. */
@@ -35,11 +38,26 @@ export class Scope {
   /** A part of the surrounding scope: it can be stopped alone, and leaves what is deferred to the whole. */
   static part(): Scope {
     const whole = current.getStore()
-    return new Scope(new Lifeline(whole?.life), whole?.cleanups)
+    return new Scope(new Lifeline(whole?.life), whole?.cleanups, { isPart: true })
   }
 
   run<T>(fn: () => T): T {
     return current.run(this, fn)
+  }
+
+  /**
+   * Runs `fn` in it, and stops what waits inside when `signal` is aborted: all of it for good, or with
+   * `once` what waits at that moment.
+   */
+  async runUntil<T>(signal: AbortSignal, fn: () => Promise<T>, { once = false } = {}): Promise<T> {
+    const stop = () => (once ? this.life.alarm(signal.reason) : this.life.end(signal.reason))
+    if (signal.aborted && !once) stop()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      return await this.run(fn)
+    } finally {
+      signal.removeEventListener('abort', stop)
+    }
   }
 
   defer(cleanup: Cleanup): boolean {
@@ -54,7 +72,7 @@ export class Scope {
    */
   async end(cause: Error): Promise<void> {
     this.life.end(cause)
-    await this.cleanups?.doAll()
+    if (!this.isPart) await this.cleanups?.doAll()
   }
 }
 
@@ -76,32 +94,6 @@ class Cleanups {
       await outsideScope(cleanup).catch((error: unknown) => void errors.push(error))
     }
     if (errors.length > 0) throw errors[0]
-  }
-}
-
-/** Runs `fn` in a scope of its own. What waits inside when `signal` is aborted stops. */
-export async function withScope<T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> {
-  const scope = Scope.owner()
-  const errors: unknown[] = []
-  const note = (error: unknown) => void errors.push(error)
-  const result = await stoppingAt(signal, scope, () => scope.run(fn)).catch(note)
-  await scope.end(new Error('the test is over')).catch(note)
-  if (errors.length > 0) throw errors[0]
-  return result as T
-}
-
-/** Stops what waits in a scope when `signal` is aborted; what begins to wait after that goes on. */
-export async function stoppingAt<T>(
-  signal: AbortSignal,
-  scope: Scope,
-  fn: () => Promise<T>,
-): Promise<T> {
-  const stop = () => scope.life.alarm(signal.reason)
-  signal.addEventListener('abort', stop, { once: true })
-  try {
-    return await fn()
-  } finally {
-    signal.removeEventListener('abort', stop)
   }
 }
 

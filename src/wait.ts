@@ -1,7 +1,9 @@
 /**
  * Waiting, the only way it is done here: every wait has a deadline and ends at once when its signal
- * is aborted. Nothing outside this file calls `setTimeout`.
+ * is aborted. Nothing outside this file starts timers.
  */
+
+import { clearTimeout, eventCount, performance, setImmediate, setTimeout } from './time.ts'
 
 export interface WaitOptions {
   /** Milliseconds until `onTimeout` gives the error; none means for as long as the signal allows. */
@@ -17,7 +19,7 @@ export interface WaitOptions {
  * itself goes on; give whatever made it the same signal when it should stop too.
  */
 export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): Promise<T> {
-  const { timeoutMs, signal, onTimeout } = options
+  const { timeoutMs, signal } = options
   return new Promise<T>((resolve, reject) => {
     if (signal?.aborted) {
       promise.then(undefined, () => {}) // nobody else looks at how it ends
@@ -25,15 +27,18 @@ export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): 
     }
     const startedAt = performance.now()
     const aborted = () => settle(() => reject(signal?.reason))
+    const expired = async (limitMs: number) => {
+      await caughtUp(performance.now() - startedAt - limitMs)
+      // Node's timers may be early by a part of a millisecond.
+      const elapsedMs = Math.max(limitMs, performance.now() - startedAt)
+      settle(() => reject(timeoutError(options, elapsedMs)))
+    }
     const timer =
-      timeoutMs === undefined
-        ? undefined
-        : setTimeout(() => {
-            // Node's timers may be early by a part of a millisecond.
-            const elapsedMs = Math.max(timeoutMs, performance.now() - startedAt)
-            settle(() => reject(onTimeout?.(elapsedMs) ?? new Error(`timed out: ${timeoutMs} ms`)))
-          }, timeoutMs)
+      timeoutMs === undefined ? undefined : setTimeout(() => expired(timeoutMs), timeoutMs)
+    let isSettled = false
     const settle = (how: () => void) => {
+      if (isSettled) return
+      isSettled = true
       clearTimeout(timer)
       signal?.removeEventListener('abort', aborted)
       how()
@@ -44,6 +49,32 @@ export function waitFor<T>(promise: PromiseLike<T>, options: WaitOptions = {}): 
       (error) => settle(() => reject(error)),
     )
   })
+}
+
+function timeoutError({ timeoutMs, onTimeout }: WaitOptions, elapsedMs: number): unknown {
+  try {
+    return onTimeout?.(elapsedMs) ?? new Error(`timed out: ${timeoutMs} ms`)
+  } catch (error) {
+    return error
+  }
+}
+
+/** For what takes several steps inside of this process, such as a file that is read. */
+const STILL_MS = 5
+
+/**
+ * Resolves when what was there to be read has been read. An event loop that stood still (at a
+ * breakpoint, in a long computation) runs its timers before it reads, so a timer that is late says
+ * nothing about the answer that it waited for. This takes no longer than the loop was late.
+ */
+async function caughtUp(lateMs: number): Promise<void> {
+  const until = performance.now() + lateMs
+  let before: number
+  do {
+    before = eventCount()
+    await turn()
+    if (lateMs > STILL_MS) await delay(STILL_MS)
+  } while (eventCount() !== before && performance.now() < until)
 }
 
 /**
@@ -79,7 +110,11 @@ export function turn(): Promise<void> {
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return waitFor(new Promise((resolve) => setTimeout(resolve, ms)), { signal })
+  return waitFor(delay(ms), { signal })
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 /** One signal for several reasons to stop; those that are undefined are left out. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { defer, outsideScope, stopSignal, withScope } from '../src/scope.ts'
+import { defer, outsideScope, Scope, stopSignal } from '../src/scope.ts'
 import { waitFor } from '../src/wait.ts'
+import { withScope } from './with-scope.ts'
 
 const never = new Promise<never>(() => {})
 const { signal: quiet } = new AbortController()
@@ -35,20 +36,69 @@ describe('the signal of a scope', () => {
       [a, b].map((stop) =>
         withScope(stop.signal, async () => {
           await Promise.resolve()
-          return stopSignal()
+          const signal = stopSignal()
+          if (stop === a) a.abort(new Error('a timed out'))
+          return [signal?.aborted, stopSignal()?.aborted]
         }),
       ),
     )
-    expect(seen).toEqual([a.signal, b.signal])
-    expect(seen[0]).not.toBe(seen[1])
+    expect(seen).toEqual([
+      [true, true],
+      [false, false],
+    ])
   })
 
   test('does not reach what is started outside of it', async () => {
     await withScope(quiet, async () => {
       expect(outsideScope(() => stopSignal())).toBeUndefined()
       expect(await outsideScope(async () => defer(async () => {}))).toBe(false)
-      expect(stopSignal()).toBe(quiet)
+      expect(stopSignal()?.aborted).toBe(false)
     })
+  })
+
+  test('stops what waits at a time limit, and nothing that begins to wait after it', async () => {
+    const stop = new AbortController()
+    const test = Scope.owner()
+    const waits: unknown[] = []
+    const wait = () => waitFor(never, { signal: stopSignal() }).catch((error) => waits.push(error))
+    await test.runUntil(
+      stop.signal,
+      async () => {
+        const early = wait()
+        stop.abort('too slow')
+        await early
+        expect(stopSignal()?.aborted).toBe(false)
+        void wait()
+      },
+      { once: true },
+    )
+    expect(waits).toEqual(['too slow'])
+    await test.end(new Error('over'))
+    await Promise.resolve()
+    expect(waits).toEqual(['too slow', new Error('over')])
+  })
+
+  test('of a part that is stopped for good does not reach the whole, and the other way round', async () => {
+    const stop = new AbortController()
+    const test = Scope.owner()
+    await test.run(async () => {
+      const body = Scope.part().runUntil(stop.signal, async () => {
+        await waitFor(never, { signal: stopSignal() }).catch(() => {})
+        return stopSignal()?.aborted
+      })
+      stop.abort('too slow')
+      expect(await body).toBe(true)
+      expect(stopSignal()?.aborted).toBe(false)
+      const part = Scope.part()
+      await test.end(new Error('over'))
+      expect(part.run(() => stopSignal()?.reason)).toEqual(new Error('over'))
+    })
+  })
+
+  test('that is aborted already lets nothing begin', async () => {
+    const reason = new Error('its fixtures were too slow')
+    const seen = Scope.part().runUntil(AbortSignal.abort(reason), async () => stopSignal()?.reason)
+    expect(await seen).toBe(reason)
   })
 })
 
@@ -100,5 +150,37 @@ describe('what is deferred', () => {
 
   test('outside of any scope is refused', () => {
     expect(defer(async () => {})).toBe(false)
+    expect(Scope.ofFile().run(() => defer(async () => {}))).toBe(false)
+  })
+
+  test('in a part is done at the end of the whole', async () => {
+    const done: string[] = []
+    const whole = Scope.owner()
+    const part = whole.run(() => Scope.part())
+    expect(part.run(() => defer(async () => void done.push('of the part')))).toBe(true)
+    await part.end(new Error('the part is over'))
+    expect(done).toEqual([])
+    await whole.end(new Error('over'))
+    expect(done).toEqual(['of the part'])
+  })
+
+  test('after the end is done at once', async () => {
+    const test = Scope.owner()
+    await test.end(new Error('over'))
+    let done = false
+    const late = async () => {
+      done = true
+      throw new Error('nobody hears this')
+    }
+    expect(test.run(() => defer(late))).toBe(true)
+    expect(done).toBe(true)
+  })
+
+  test('is done outside of the scope, where waits may still succeed', async () => {
+    const test = Scope.owner()
+    const signals: unknown[] = []
+    test.run(() => defer(async () => void signals.push(stopSignal())))
+    await test.end(new Error('over'))
+    expect(signals).toEqual([undefined])
   })
 })

@@ -1,5 +1,13 @@
-import { describe, expect, test } from 'vitest'
-import { anySignal, poll, waitFor } from '../src/wait.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { access, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { wallClock } from '../src/time.ts'
+import { anySignal, poll, turn, waitFor } from '../src/wait.ts'
 
 const never = new Promise<never>(() => {})
 
@@ -41,6 +49,13 @@ describe('waitFor', () => {
     await expect(waitFor(Promise.resolve(1), { signal })).rejects.toThrow('over')
   })
 
+  test('fails with what onTimeout throws', async () => {
+    const onTimeout = () => {
+      throw new RangeError('no error could be made')
+    }
+    await expect(waitFor(never, { timeoutMs: 5, onTimeout })).rejects.toThrow(RangeError)
+  })
+
   test('leaves no listener and no timer behind', async () => {
     const stop = new AbortController()
     let listeners = 0
@@ -62,6 +77,134 @@ describe('waitFor', () => {
     await waitFor(never, { ...options, timeoutMs: 1 }).catch(() => {})
     expect(listeners).toBe(0)
     expect(timers()).toBeLessThanOrEqual(before)
+  })
+})
+
+/** As at a breakpoint, or in a long computation: nothing is read, and timers become late. */
+function standStill(ms: number): void {
+  const until = performance.now() + ms
+  while (performance.now() < until);
+}
+
+/** Another process: it answers each byte with a line of that many hundred thousand characters. */
+async function openPeer() {
+  const program = `process.stdin.on('data', (data) => {
+    for (const n of String(data)) process.stdout.write('x'.repeat(n * 100_000) + '\\n')
+  })`
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['pipe', 'pipe', 'inherit'] })
+  onTestFinished(() => void child.kill())
+  const lines = createInterface({ input: child.stdout }).setMaxListeners(50)
+  const ask = async (n: number) => {
+    const answer = once(lines, 'line') as Promise<string[]>
+    child.stdin.write(String(n))
+    return (await answer)[0]?.length
+  }
+  expect(await ask(0)).toBe(0)
+  return ask
+}
+
+describe('an event loop that stood still', () => {
+  test.for([0, 1, 9])('loses no answer that has come, of %i00,000 characters', async (n) => {
+    const ask = await openPeer()
+    const wait = waitFor(ask(n), { timeoutMs: 100 })
+    standStill(600)
+    expect(await wait).toBe(n * 100_000)
+  })
+
+  test('loses none of many', async () => {
+    const ask = await openPeer()
+    const waits = Array.from({ length: 20 }, async () => {
+      await waitFor(new Promise(setImmediate))
+      return waitFor(ask(0), { timeoutMs: 100 })
+    })
+    await new Promise(setImmediate)
+    standStill(600)
+    expect((await Promise.all(waits)).length).toBe(20)
+  })
+
+  test('loses no end of a process, and no file that was being read', async () => {
+    const child = spawn('sleep', ['0.2'])
+    const waits = [once(child, 'exit'), readFile('/proc/self/status')].map((one) =>
+      waitFor<unknown>(one, { timeoutMs: 50 }),
+    )
+    standStill(600)
+    await Promise.all(waits)
+  })
+
+  test('lets a probe look once more', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'wait-'))
+    onTestFinished(() => rm(dir, { recursive: true }))
+    const look = () =>
+      access(`${dir}/there`).then(
+        () => true,
+        () => undefined,
+      )
+    const wait = poll(look, { everyMs: 20, timeoutMs: 200 })
+    await waitFor(never, { timeoutMs: 50 }).catch(() => {})
+    writeFileSync(`${dir}/there`, '')
+    standStill(600)
+    expect(await wait).toBe(true)
+  })
+
+  test('makes no wait for nothing longer than by as much again', async () => {
+    const startedAt = performance.now()
+    const wait = waitFor(never, { timeoutMs: 50 })
+    standStill(300)
+    await expect(wait).rejects.toThrow('timed out: 50 ms')
+    expect(performance.now() - startedAt).toBeLessThan(2000)
+  })
+})
+
+describe('time that a test has made up', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+    vi.restoreAllMocks()
+  })
+
+  test.for([
+    ['as by default', {}],
+    [
+      'all of it',
+      {
+        toFake: [
+          'setTimeout',
+          'clearTimeout',
+          'setImmediate',
+          'Date',
+          'performance',
+          'queueMicrotask',
+          'hrtime',
+        ],
+      },
+    ],
+  ] as const)('stops no deadline, no clock and no poll, %s', async ([, options]) => {
+    const realNow = performance.now.bind(performance)
+    vi.useFakeTimers({
+      ...options,
+      toFake: 'toFake' in options ? [...options.toFake] : undefined,
+      now: 0,
+    })
+    const startedAt = realNow()
+    let elapsed = 0
+    const onTimeout = (elapsedMs: number) => {
+      elapsed = elapsedMs
+      return new Error('late')
+    }
+    await expect(waitFor(never, { timeoutMs: 50, onTimeout })).rejects.toThrow('late')
+    expect(realNow() - startedAt).toBeGreaterThan(40)
+    expect(elapsed).toBeGreaterThanOrEqual(50)
+    let asked = 0
+    expect(await poll(() => (++asked < 3 ? undefined : asked))).toBe(3)
+    await turn()
+    expect(wallClock.now()).toBeGreaterThan(Date.UTC(2020))
+  })
+
+  test('is not asked for where a test has replaced single functions of it', async () => {
+    vi.spyOn(Date, 'now').mockReturnValue(0)
+    vi.spyOn(performance, 'now').mockReturnValue(0)
+    expect(wallClock.now()).toBeGreaterThan(0)
+    const onTimeout = (elapsedMs: number) => new Error(`${elapsedMs >= 20}`)
+    await expect(waitFor(never, { timeoutMs: 20, onTimeout })).rejects.toThrow('true')
   })
 })
 

@@ -1,6 +1,6 @@
 import { type RunnerTestFile as File, type RunnerTestSuite as Suite, TestRunner } from 'vitest'
 import { asError } from '../errors.ts'
-import { outsideScope, Scope, stoppingAt } from '../scope.ts'
+import { outsideScope, Scope } from '../scope.ts'
 
 /** The file that runs now; a worker runs one after another. */
 let file = Scope.ofFile()
@@ -22,27 +22,14 @@ export async function inFile(task: File, runFile: () => Promise<void>): Promise<
   }
 }
 
-/** Runs one attempt at a test, with its hooks; what waits inside at its time limit is stopped. */
-export function inTest(test: Scope, signal: AbortSignal, run: () => Promise<void>): Promise<void> {
-  return test.run(() => stoppingAt(signal, test, run))
-}
-
 /**
  * A test's body that waits for nothing more once its time is over: the hooks that come then have the
  * VMs for themselves, although Vitest does not stop it.
  */
 export function asBody<F extends AnyFunction>(body: F): F {
   return like(body, async (...args: Parameters<F>) => {
-    const [{ signal }] = args as unknown as [{ signal: AbortSignal }]
-    const scope = Scope.part()
-    const stop = () => scope.life.end(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
-    if (signal.aborted) stop() // its time was over before its fixtures were there
-    try {
-      return await scope.run(() => body(...args))
-    } finally {
-      signal.removeEventListener('abort', stop)
-    }
+    const [{ signal }] = args as unknown as [{ signal: AbortSignal }] // aborted where its fixtures were late
+    return Scope.part().runUntil(signal, async () => body(...args))
   })
 }
 

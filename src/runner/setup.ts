@@ -1,8 +1,8 @@
 import { aroundAll, aroundEach, type RunnerTestFile as File } from 'vitest'
-import { withScope } from '../scope.ts'
+import { Scope } from '../scope.ts'
 import type { Turn } from './dut-test.ts'
 import { withFleets } from './provision.ts'
-import { inFile, inTest } from './scopes.ts'
+import { inFile } from './scopes.ts'
 
 // Vitest's set-up file, in every worker. Ctrl-C reaches the whole foreground process group; what it
 // means is for the main process to decide, which then has the workers tear down in order. (SIGTERM is
@@ -20,9 +20,11 @@ if (!globals[INSTALLED]) {
 // out of it.
 aroundAll((runFile, {}, file) => withFleets(file as File, () => inFile(file as File, runFile)), 0)
 
-// A file may have other tests as well, which have no fixtures.
+// What waits at the time limit is stopped; the hooks that come then can talk to the VMs. A file may have
+// other tests as well, which have no fixtures.
 aroundEach<{ dutTurn?: Turn }>(async (runTest, { dutTurn, signal }) => {
-  if (dutTurn === undefined) return withScope(signal, runTest)
-  const run = () => inTest(dutTurn.scope, signal, runTest)
-  await (dutTurn.reset?.before(run) ?? run())
+  const scope = dutTurn?.scope ?? Scope.owner()
+  const run = () => scope.runUntil(signal, runTest, { once: true })
+  await (dutTurn?.reset?.before(run) ?? run())
+  if (dutTurn === undefined) await scope.end(new Error('the test is over'))
 })

@@ -3,7 +3,7 @@ import { Console } from '../../src/console/console.ts'
 import type { Mark } from '../../src/console/marks.ts'
 import { CommandTimeoutError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
-import { withScope } from '../../src/scope.ts'
+import { withScope } from '../with-scope.ts'
 import { fedStream } from './fed-stream.ts'
 import { growth, NOISE } from './growth.ts'
 

@@ -6,8 +6,8 @@ import {
   GuestError,
   UsageError,
 } from '../../src/errors.ts'
-import { withScope } from '../../src/scope.ts'
 import { stopTime } from '../stop-time.ts'
+import { withScope } from '../with-scope.ts'
 import { agentPeer } from './agent-peer.ts'
 
 type Peer = Awaited<ReturnType<typeof agentPeer>>

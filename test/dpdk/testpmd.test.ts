@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type TestpmdOptions, testpmd } from '../../src/dpdk/index.ts'
 import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
-import { withScope } from '../../src/scope.ts'
+import { withScope } from '../with-scope.ts'
 import { hostDut, processesWith } from './host-dut.ts'
 
 let dut: Dut

@@ -7,10 +7,10 @@ import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/
 import { hostExec, hostTerminal } from '../../src/fleet/host-exec.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { withScope } from '../../src/scope.ts'
 import { poll } from '../../src/wait.ts'
 import { untilGone } from '../host/processes.ts'
 import { stopTime } from '../stop-time.ts'
+import { withScope } from '../with-scope.ts'
 
 const dut = { host: localHost(), name: 'dut0', dir: '/suite' }
 const exec = (command: string, options?: ExecOptions) => hostExec(dut, command, options)

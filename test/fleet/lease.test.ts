@@ -6,9 +6,9 @@ import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import { Dut, type DutOptions } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { Holding } from '../../src/lease/needs.ts'
-import { withScope } from '../../src/scope.ts'
 import { useLockDir } from '../lease/lock-dir.ts'
 import { startProcess } from '../lease/process.ts'
+import { withScope } from '../with-scope.ts'
 
 const locks = useLockDir()
 /** So few that two who would not look would meet soon; not of the default range, which others ask for. */

@@ -3,10 +3,10 @@ import { GuestError } from '../../src/errors.ts'
 import { concurrencyIn } from '../../src/fleet/concurrency.ts'
 import type { Progress } from '../../src/fleet/progress.ts'
 import { startAll } from '../../src/fleet/start-all.ts'
-import { withScope } from '../../src/scope.ts'
 import { resolveSpec } from '../../src/vm/spec.ts'
 import type { Vm } from '../../src/vm/vm.ts'
 import { waitFor } from '../../src/wait.ts'
+import { withScope } from '../with-scope.ts'
 
 const never = new Promise<never>(() => {})
 const specs = (count: number) => Array.from({ length: count }, (_, i) => resolveSpec({}, i))
