@@ -21,10 +21,12 @@ const FLOORS = [
 const RESERVED = [
   { packages: /^vitest(\/|$)/, places: ['runner', 'index.ts', 'plugin.ts'] },
   { packages: /^((node:)?child_process|execa|@lydell\/node-pty)$/, places: ['host'] },
-  { packages: /^(node:)?timers(\/promises)?$/, places: ['wait.ts'] },
+  { packages: /^(node:)?(timers(\/promises)?|perf_hooks)$/, places: ['time.ts'] },
 ]
 
-const TIMERS = ['setTimeout', 'setInterval']
+const TIMERS = ['setTimeout', 'setInterval', 'setImmediate']
+/** Globals that a test may replace (`vi.useFakeTimers`). `new Date(ms)` reads no clock. */
+const CLOCKS = /^(performance|Date)(\.|$)|^Date\(\)$|^process\.hrtime$|^AbortSignal\.timeout$/
 const SLEEPS = ['setTimeout', 'sleep', 'delay', 'pause']
 const MOST_LINES = 250
 
@@ -40,6 +42,10 @@ interface Source {
   /** What it imports: files by their path in the project, packages by their name. */
   imports: { to: string; at: number }[]
   calls: { name: string; constant: boolean; at: number }[]
+  /** Names that it imports. */
+  names: Set<string>
+  /** What it reads of objects, as `object.member`, and what it makes without arguments, as `Name()`. */
+  uses: { name: string; at: number }[]
 }
 
 /** Every breach of the rules in the project at `root`, file by file. */
@@ -50,6 +56,7 @@ export function checkHouse(root: string): Breach[] {
     const report = (at: number, rule: string) => breaches.push(breach(source, at, rule))
     checkImports(source, report)
     checkTimers(source, report)
+    checkClocks(source, report)
     checkLength(source, report)
   }
   checkCircles(house, breaches)
@@ -87,11 +94,23 @@ function checkImports({ file, imports }: Source, report: Report): void {
   }
 }
 
-function checkTimers({ file, calls }: Source, report: Report): void {
-  if (file === 'src/wait.ts') return
+function checkTimers({ file, calls, names }: Source, report: Report): void {
   for (const { name, at } of calls) {
-    if (TIMERS.includes(name))
+    if (!TIMERS.includes(name)) continue
+    if (file !== 'src/wait.ts')
       report(at, `${name} is called only in src/wait.ts: wait through that`)
+    else if (!names.has(name)) report(at, clockRule(name))
+  }
+}
+
+const clockRule = (name: string) =>
+  `${name} may be a test's own: take timers and clocks from src/time.ts`
+
+function checkClocks({ file, names, uses }: Source, report: Report): void {
+  if (file === 'src/time.ts') return
+  for (const { name, at } of uses) {
+    if (!CLOCKS.test(name) || names.has(name.split('.')[0] ?? '')) continue
+    report(at, clockRule(name))
   }
 }
 
@@ -160,12 +179,21 @@ function readSources(root: string, folder: string): Source[] {
 
 function readSource(root: string, file: string): Source {
   const text = readFileSync(join(root, file), 'utf8')
-  const source: Source = { file, text, imports: [], calls: [] }
+  const source: Source = { file, text, imports: [], calls: [], names: new Set(), uses: [] }
   walk(parseAst(text, { lang: 'ts' }), (node) => {
     const to = node.source?.value
     if (typeof to === 'string') {
       const path = to.startsWith('.') ? relative(root, join(root, dirname(file), to)) : to
       source.imports.push({ to: path, at: node.start })
+    }
+    if (node.type === 'ImportSpecifier') source.names.add(node.local?.name ?? '')
+    if (node.type === 'MemberExpression') {
+      const { object, property } = node
+      const name = [object?.name, property?.name].filter((word) => word !== 'globalThis').join('.')
+      source.uses.push({ name, at: node.start })
+    }
+    if (node.type === 'NewExpression' && node.arguments?.length === 0) {
+      source.uses.push({ name: `${node.callee?.name}()`, at: node.start })
     }
     if (node.type === 'CallExpression') {
       const name = node.callee?.name ?? node.callee?.property?.name ?? ''
@@ -183,6 +211,8 @@ interface Node {
   value?: unknown
   source?: Node | null
   callee?: Node
+  object?: Node
+  local?: Node
   property?: Node
   arguments?: Node[]
   left?: Node

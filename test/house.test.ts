@@ -154,17 +154,40 @@ describe('reserved packages', () => {
 describe('waiting', () => {
   test('timers are set only in wait.ts', async () => {
     const text = `\nsetTimeout(f, ms)\nglobalThis.setInterval(f, ms)\nclearTimeout(t)`
-    expect(await check({ 'src/wait.ts': text, 'src/vm/a.ts': text })).toEqual([
+    const wait = `import { setTimeout } from './time.ts'\nsetTimeout(f, ms)`
+    expect(await check({ 'src/time.ts': '', 'src/wait.ts': wait, 'src/vm/a.ts': text })).toEqual([
       'src/vm/a.ts:2: setTimeout is called only in src/wait.ts: wait through that',
       'src/vm/a.ts:3: setInterval is called only in src/wait.ts: wait through that',
     ])
   })
 
-  test.each(['node:timers', 'timers/promises'])('nor through %s', async (name) => {
-    expect(
-      await check({ 'src/wait.ts': `import '${name}'`, 'src/vm/a.ts': `import '${name}'` }),
-    ).toEqual([`src/vm/a.ts:1: ${name} may be imported only by src/wait.ts`])
+  test('timers and clocks are those of time.ts', async () => {
+    const bad = [
+      ...['performance.now()', 'Date.now()', 'new Date()', 'globalThis.performance.now()'],
+      ...['process.hrtime.bigint()', 'AbortSignal.timeout(ms)', 'const { now } = globalThis.Date'],
+    ]
+    const good = `import { performance } from '../time.ts'\nperformance.now()\nnew Date(ms).getDate()`
+    const files = {
+      'src/time.ts': bad.join('\n'),
+      'src/vm/a.ts': bad.join('\n'),
+      'src/vm/b.ts': good,
+    }
+    const found = await check({ ...files, 'src/wait.ts': 'setTimeout(f, ms)' })
+    const rule = `may be a test's own: take timers and clocks from src/time.ts`
+    expect(found).toHaveLength(bad.length + 1)
+    expect(new Set(found.map((breach) => breach.replace(/:\d+: \S+/, ':')))).toEqual(
+      new Set([`src/vm/a.ts: ${rule}`, `src/wait.ts: ${rule}`]),
+    )
   })
+
+  test.each(['node:timers', 'timers/promises', 'node:perf_hooks'])(
+    'nor through %s',
+    async (name) => {
+      expect(
+        await check({ 'src/time.ts': `import '${name}'`, 'src/vm/a.ts': `import '${name}'` }),
+      ).toEqual([`src/vm/a.ts:1: ${name} may be imported only by src/time.ts`])
+    },
+  )
 
   test.each(['test/vm/a.test.ts', 'examples/a.spec.ts', 'bench/a.ts'])(
     '%s sleeps',

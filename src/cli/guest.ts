@@ -5,6 +5,7 @@ import { localHost } from '../host/local.ts'
 import { ARCHS, type ArchName } from '../image/arch.ts'
 import { type ListedGuest, listGuests, pruneGuests } from '../image/cached.ts'
 import { ensureGuest, findGuest } from '../image/guest.ts'
+import { wallClock } from '../time.ts'
 import { print, printJson, roughAge, roughSize, STATUSES, StatusLine, table } from './output.ts'
 import { untilSignal } from './signals.ts'
 
@@ -86,7 +87,7 @@ async function list({ json }: { json?: true }): Promise<void> {
   if (json) return printJson({ version: 1, guests: guests.map(asJson) })
   if (guests.length === 0) return print(`no guests in ${defaultCacheDir()}`)
   const rows = guests.map(({ key, bytes, builtAt, ...guest }) => {
-    return [key, roughSize(bytes), roughAge(Date.now() - builtAt), stateOf(guest)]
+    return [key, roughSize(bytes), roughAge(wallClock.now() - builtAt), stateOf(guest)]
   })
   for (const line of table([['KEY', 'SIZE', 'AGE', 'STATE'], ...rows])) print(line)
 }

@@ -3,6 +3,7 @@ import { openTemplateStore } from '../fleet/template-store.ts'
 import type { Host } from '../host/host.ts'
 import { localHost } from '../host/local.ts'
 import { deadAmong, type LeaseRecord, readLedger, type WishRecord } from '../lease/records.ts'
+import { wallClock } from '../time.ts'
 import { listTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
 import { print, printJson, roughAge, roughSize, table } from './output.ts'
 import { templateAsJson, templatesLine } from './template.ts'
@@ -73,7 +74,7 @@ function row({ dut, vm, state, holder, qemu, holding }: LeaseRecord & { state: S
   const memory = pages ? `${pages.count} x ${pages.size}` : roughSize(holding.memory)
   return [
     ...[`${dut}/${vm ?? '-'}`, state, holder.user, holder.run ?? '-', holder.suite ?? '-'],
-    roughAge(Date.now() - holder.since),
+    roughAge(wallClock.now() - holder.since),
     ...[String(qemu ?? holder.pid), memory, has(holding) || '-'],
   ]
 }
@@ -96,7 +97,7 @@ function waitingLine({ dut, holder, needs, lacks }: WishRecord): string {
   const { user, pid, suite, since } = holder
   const vms = `${needs.length} ${needs.length === 1 ? 'VM' : 'VMs'}`
   const who = `${user}, process ${pid}${suite === undefined ? '' : `, ${suite}`}`
-  return `waits for ${lacks.join(', ')}: ${vms} on ${dut} (${who}), ${roughAge(Date.now() - since)}`
+  return `waits for ${lacks.join(', ')}: ${vms} on ${dut} (${who}), ${roughAge(wallClock.now() - since)}`
 }
 
 /** The fields in an order that stays; what there is none of is null. */

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
 import { localHost } from '../host/local.ts'
+import { wallClock } from '../time.ts'
 import { listTemplates, pruneTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
 import { print, printJson, roughAge, roughSize, STATUSES, table } from './output.ts'
 
@@ -34,7 +35,7 @@ async function list({ json }: { json?: true }): Promise<void> {
   const rows = templates.map((template) => {
     const { key, bytes, usedAt } = template
     const size = roughSize(bytes)
-    return [key, size, roughAge(Date.now() - usedAt), stateOf(template), describe(template)]
+    return [key, size, roughAge(wallClock.now() - usedAt), stateOf(template), describe(template)]
   })
   for (const line of table([['KEY', 'SIZE', 'USED', 'STATE', 'MACHINE'], ...rows])) print(line)
   print(`\n${roughSize(bytesOf(templates))} of ${roughSize(limit)} in ${path}`)

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { asError } from '../errors.ts'
+import { wallClock } from '../time.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
 import { agentError, noAgentError } from './agent-error.ts'
 import { nearest, type Reading, readingOf, step } from './clock.ts'
@@ -81,9 +82,9 @@ export class Agent {
     payload: Uint8Array,
     options: WaitOptions,
   ): Promise<Reading> {
-    const sentAt = Date.now()
+    const sentAt = wallClock.now()
     const answer = await this.#ask(type, payload, options)
-    return readingOf(answer, sentAt, Date.now())
+    return readingOf(answer, sentAt, wallClock.now())
   }
 
   /**

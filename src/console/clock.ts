@@ -1,3 +1,4 @@
+import { performance } from '../time.ts'
 /** What one question after the guest's clock told. */
 export interface Reading {
   /** How far that clock is behind ours. */

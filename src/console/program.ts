@@ -9,6 +9,7 @@ import {
 } from '../errors.ts'
 import { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../scope.ts'
+import { performance } from '../time.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { Capture, tooMuchError } from './capture.ts'

@@ -1,4 +1,5 @@
 import { CommandTimeoutError, GuestError } from '../errors.ts'
+import { performance } from '../time.ts'
 import { Capture, tooMuchError, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
 import { isCutOff } from './line.ts'

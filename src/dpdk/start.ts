@@ -1,6 +1,7 @@
 import { shellQuote } from '../console/line.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
 import { defer } from '../scope.ts'
+import { performance } from '../time.ts'
 import { parseDuration } from '../units.ts'
 import { reserveHugepages } from './hugepages.ts'
 import {

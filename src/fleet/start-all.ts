@@ -1,6 +1,7 @@
 import pLimit from 'p-limit'
 import { asError, DutError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
+import { performance } from '../time.ts'
 import type { ResolvedSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
 import { anySignal } from '../wait.ts'

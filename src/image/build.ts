@@ -1,5 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host, RunOptions, RunResult } from '../host/host.ts'
+import { performance } from '../time.ts'
 import { ARCHS } from './arch.ts'
 import { readProgress } from './progress.ts'
 import { listOf, type Recipe } from './recipe.ts'

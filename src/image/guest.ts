@@ -1,6 +1,7 @@
 import { firstLine, InfrastructureError } from '../errors.ts'
 import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
+import { performance } from '../time.ts'
 import { formatDuration } from '../units.ts'
 import { type ArchName, appendOf } from './arch.ts'
 import { type BuildOptions, type Built, buildGuest } from './build.ts'

@@ -1,6 +1,7 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'
+import { performance } from '../time.ts'
 import { poll } from '../wait.ts'
 import type { Lack } from './budget.ts'
 import { type GrantedLease, grant } from './grant.ts'

@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os'
 import type { Host } from '../host/host.ts'
+import { wallClock } from '../time.ts'
 import { formatDuration } from '../units.ts'
 
 /** On whose behalf a part of a host is held: told to everybody who waits for it. */
@@ -24,7 +25,7 @@ export interface Holder extends Owner {
 /** This process as a holder from now on. */
 export function thisHolder(owner: Owner = {}): Holder {
   const { pid, title: program } = process
-  return { user: userName(), pid, program, folder: process.cwd(), ...owner, since: Date.now() }
+  return { user: userName(), pid, program, folder: process.cwd(), ...owner, since: wallClock.now() }
 }
 
 /** What a lock file says about its holder while it is held. */
@@ -40,7 +41,7 @@ export function holderText({ user, pid, program, folder, run, suite, since }: Ho
     ...(run === undefined ? [] : [`run ${run}`]),
     ...(suite === undefined ? [] : [`suite ${suite}`]),
   ]
-  const age = formatDuration(Math.max(0, Date.now() - since))
+  const age = formatDuration(Math.max(0, wallClock.now() - since))
   return `${user} (${what.join(', ')}) for ${age}`
 }
 

@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import { firstLine, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { poll } from '../wait.ts'
+import { poll, waitFor } from '../wait.ts'
 import { hostUse } from './pci-use.ts'
 
 /** A PCI device of a host, and how it was before it was handed to a guest. */
@@ -183,10 +183,12 @@ async function realPath(host: Host, path: string): Promise<string | undefined> {
 
 /** Not `Host.writeFile`, which puts a new file in the place of the old one. */
 async function write(host: Host, path: string, value: string): Promise<void> {
-  const signal = AbortSignal.timeout(PATIENCE_MS)
-  const { exitCode, stderr } = await host
-    .run('tee', ['--', path], { input: `${value}\n`, signal })
-    .catch((error) => ({ exitCode: 1, stderr: firstLine(error) }))
+  const late = new AbortController()
+  const writing = host.run('tee', ['--', path], { input: `${value}\n`, signal: late.signal })
+  const { exitCode, stderr } = await waitFor(writing, { timeoutMs: PATIENCE_MS }).catch((error) => {
+    late.abort(error)
+    return { exitCode: 1, stderr: firstLine(error) }
+  })
   if (exitCode === 0) return
   throw new InfrastructureError(`${JSON.stringify(value)} could not be written to ${path}`, {
     dut: host.name,

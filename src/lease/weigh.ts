@@ -1,4 +1,5 @@
 import type { Host } from '../host/host.ts'
+import { wallClock } from '../time.ts'
 import { formatDuration, parseSize } from '../units.ts'
 import { Budget, type Lack, resourcesOf, type Stock } from './budget.ts'
 import { readCpus } from './cores.ts'
@@ -153,5 +154,5 @@ function describeLease({ dut, vm, holder, holding }: LeaseRecord, lacks: readonl
 
 function shortHolder({ user, pid, suite, since }: Holder): string {
   const whose = suite ?? `process ${pid}`
-  return `${user} (${whose}, ${formatDuration(Math.max(0, Date.now() - since))})`
+  return `${user} (${whose}, ${formatDuration(Math.max(0, wallClock.now() - since))})`
 }

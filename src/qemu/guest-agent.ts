@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { Mutex } from 'async-mutex'
+import { performance } from '../time.ts'
 import { anySignal, poll, type WaitOptions, waitFor } from '../wait.ts'
 import { GuestAgentError, GuestAgentSilence, type Silence } from './guest-agent-error.ts'
 import { lineSplitter } from './lines.ts'

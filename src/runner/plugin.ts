@@ -38,6 +38,7 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       },
     }),
     configureVitest({ vitest, project }) {
+      checkVitest(vitest.version)
       optionsByProject.set(project, resolved)
       const { config } = project
       hideWrappers(config)
@@ -83,6 +84,15 @@ function literal(text: string): string {
 function asList<T>(value: T | T[] | undefined): T[] {
   if (value === undefined) return []
   return Array.isArray(value) ? value : [value]
+}
+
+/** Older ones do not renew a test's signal, so that each retry after a timeout is stopped at once. */
+function checkVitest(version: string): void {
+  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number)
+  if (major > 5 || (major === 5 && (minor > 1 || (minor === 1 && patch >= 1)))) return
+  throw new UsageError(`vitest-dut needs Vitest 5.1.1 or newer; this is ${version}`, {
+    hint: 'npm install --save-dev vitest@latest',
+  })
 }
 
 /** Older ones start, but Vitest 5 fails in them where it reports a failure. */

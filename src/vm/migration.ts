@@ -2,6 +2,7 @@ import { DutError, firstLine, InfrastructureError, UsageError } from '../errors.
 import { receive, send, standStill, switchOver, takeBack } from '../qemu/migration.ts'
 import type { MigrationInfo } from '../qemu/qmp-types.ts'
 import { stopSignal } from '../scope.ts'
+import { performance } from '../time.ts'
 import { anySignal, waitFor } from '../wait.ts'
 import { orDeath } from './boot.ts'
 import { allRead } from './engine.ts'

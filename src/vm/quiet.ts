@@ -1,5 +1,6 @@
 import { exec } from '../console/exec.ts'
 import type { Host } from '../host/host.ts'
+import { performance } from '../time.ts'
 import { poll } from '../wait.ts'
 import type { Machine } from './machine.ts'
 

@@ -1,3 +1,4 @@
+import { performance } from '../time.ts'
 import type { WaitOptions } from '../wait.ts'
 import type { Machine } from './machine.ts'
 

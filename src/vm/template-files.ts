@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Host } from '../host/host.ts'
+import { wallClock } from '../time.ts'
 
 /** A booted machine that was saved, in a folder of its own. */
 export interface Template {
@@ -114,7 +115,7 @@ const NEAR_MS = 60_000
 
 /** Keeps a template from being the next that is dropped. */
 export async function markUsed(host: Host, { folder }: Template): Promise<void> {
-  if (Date.now() - (await touchedAt(host, folder)) < NEAR_MS) return
+  if (wallClock.now() - (await touchedAt(host, folder)) < NEAR_MS) return
   await host.run('touch', ['--no-create', '--', `${folder}/${FACTS}`])
 }
 
