@@ -2,7 +2,9 @@ import { DutError, GuestError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'
 import type { Console } from './console.ts'
-import { type Answer, type Login, LoginDialogue } from './login-dialogue.ts'
+import { type Answer, LoginDialogue } from './login-dialogue.ts'
+import type { Login } from './login-prompt.ts'
+import type { Refusal } from './login-refusal.ts'
 import { takeOverLine } from './take-over.ts'
 
 /**
@@ -20,8 +22,7 @@ export async function logIn(
   let heard = Promise.withResolvers<void>()
   const unsubscribe = console.subscribe({
     text: (text) => {
-      dialogue.push(text)
-      heard.resolve()
+      if (dialogue.push(text)) heard.resolve()
     },
     mark: (mark) => {
       if (mark.kind === 'banner') dialogue.shellIsThere()
@@ -29,18 +30,18 @@ export async function logIn(
     },
   })
   const stop = stopSignal(console.life.signal, signal)
-  const act = (answer: Answer | undefined) => {
+  const follow = (answer: Answer | undefined) => {
     if (answer === undefined) return
-    if ('refused' in answer) throw refusal(console, login, answer.refused)
+    if ('refused' in answer) throw refusal(console, login, answer)
     if ('password' in answer) console.redact(login.password)
     console.send('takeOver' in answer ? takeOverLine() : answer.type)
   }
   try {
     while (!dialogue.done) {
-      const timeoutMs = dialogue.patienceMs
+      const { ms: timeoutMs, act } = dialogue.plan
       const isSilent = await isSilentFor(heard.promise, { timeoutMs, signal: stop })
       heard = Promise.withResolvers<void>()
-      act(isSilent ? dialogue.silence() : dialogue.answer())
+      if (isSilent) follow(act())
     }
   } finally {
     unsubscribe()
@@ -59,10 +60,16 @@ async function isSilentFor(heard: Promise<void>, options: WaitOptions): Promise<
   )
 }
 
-function refusal(console: Console, { user }: Login, why: string): GuestError {
-  return new GuestError(`the guest did not let ${JSON.stringify(user)} in: ${why}`, {
+const TRIED = 'look at user and password in login; it was tried once, so that no account is locked'
+
+function refusal(
+  console: Console,
+  { user }: Login,
+  { refused, hint = TRIED }: Refusal,
+): GuestError {
+  return new GuestError(`the guest did not let ${JSON.stringify(user)} in: ${refused}`, {
     ...console.where,
     tail: console.tail(),
-    hint: 'look at user and password in login; it was tried once, so that no account is locked',
+    hint,
   })
 }

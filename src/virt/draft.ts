@@ -1,4 +1,4 @@
-import type { Login } from '../console/login-dialogue.ts'
+import type { Login } from '../console/login-prompt.ts'
 import type { Device } from '../qemu/devices.ts'
 import type { DiskSpec } from '../vm/disks.ts'
 import type { GuestSpec } from '../vm/foreign.ts'

@@ -1,4 +1,4 @@
-import type { Login } from '../console/login-dialogue.ts'
+import type { Login } from '../console/login-prompt.ts'
 import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'
 import { isBuiltIn } from '../qemu/guest-args.ts'

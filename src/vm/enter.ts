@@ -1,5 +1,5 @@
 import { logIn } from '../console/login.ts'
-import type { Login } from '../console/login-dialogue.ts'
+import type { Login } from '../console/login-prompt.ts'
 import type { Shell } from '../console/shell.ts'
 import { firstLine, UsageError } from '../errors.ts'
 import { AGENT_DISK } from '../qemu/guest-args.ts'

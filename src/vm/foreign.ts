@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path'
-import type { Login } from '../console/login-dialogue.ts'
+import type { Login } from '../console/login-prompt.ts'
 import { UsageError } from '../errors.ts'
 import { checkKeys } from '../options.ts'
 import type { ForeignBoot } from '../qemu/guest-args.ts'
@@ -25,8 +25,8 @@ export interface ForeignGuest extends Omit<ForeignBoot, 'agent'> {
 }
 
 const KEYS = ['disk', 'format', 'kernel', 'initrd', 'append', 'login']
-const LOGIN_KEYS = ['user', 'password', 'loginPrompt', 'passwordPrompt', 'shellPrompt']
 const PATTERNS = ['loginPrompt', 'passwordPrompt', 'shellPrompt'] as const
+const LOGIN_KEYS = ['user', 'password', ...PATTERNS, 'answers']
 
 /** @throws UsageError naming the option and what to write instead */
 export function resolveGuest(
@@ -81,11 +81,8 @@ function oneLogin(name: string, inner?: Login, outer?: Login): Login | undefined
   return a ?? b
 }
 
-const shown = (login: Login) =>
-  LOGIN_KEYS.slice(2)
-    .concat('user')
-    .map((key) => String(login[key as keyof Login]))
-    .join('\n')
+const shown = ({ user, answers = [], ...login }: Login) =>
+  [user, ...PATTERNS.map((key) => login[key]), ...answers.flatMap(Object.values)].join('\n')
 
 function resolveLogin(name: string, login: Login): Login {
   checkKeys(`${name}: login`, login, LOGIN_KEYS)
@@ -104,6 +101,19 @@ function resolveLogin(name: string, login: Login): Login {
     if (typeof pattern === 'string' && pattern !== '') continue
     throw new UsageError(`${name}: login.${key} is neither a text nor a regular expression`)
   }
+  checkAnswers(name, login.answers)
   // Whoever prints a spec does not print that.
   return Object.defineProperty({ ...login }, 'password', { value: password, enumerable: false })
+}
+
+function checkAnswers(name: string, answers: unknown): void {
+  const isAnswer = ({ prompt, answer }: Record<string, unknown>) =>
+    (prompt instanceof RegExp || (typeof prompt === 'string' && prompt !== '')) &&
+    typeof answer === 'string' &&
+    !/[\x00-\x1f\x7f]/.test(answer)
+  if (answers === undefined) return
+  if (Array.isArray(answers) && answers.every((one) => one && isAnswer(one))) return
+  throw new UsageError(`${name}: login.answers is no list of prompts with their answers`, {
+    hint: `login: { answers: [{ prompt: 'Proceed? [y/N]', answer: 'y' }] }`,
+  })
 }

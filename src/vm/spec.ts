@@ -1,4 +1,4 @@
-import type { Login } from '../console/login-dialogue.ts'
+import type { Login } from '../console/login-prompt.ts'
 import { UsageError } from '../errors.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { needsSharedMemory } from '../qemu/args.ts'

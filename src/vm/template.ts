@@ -121,8 +121,9 @@ async function templateKey(
   // What the guest has read of its disks is in its memory.
   const files = [binary, ...images].map((file) => [file?.size, file?.mtimeMs])
   // With its password, else a wrong one would be let in where a template is logged in already.
-  const { user, password } = loginOf(spec) ?? {}
-  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts, user, password]
+  const { user, password, answers = [] } = loginOf(spec) ?? {}
+  const said = answers.map(({ prompt, answer }) => [String(prompt), answer])
+  const shape = [LAYOUT, path, files, guest.key, cpu, args, parts, user, password, said]
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)
 }
 

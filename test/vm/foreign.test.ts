@@ -47,6 +47,20 @@ describe('refused is', () => {
       'login and guest.login differ',
     ],
     [{ guest: { disk: '/a' }, login: { ...login, shellPrompt: 5 } as never }, 'login.shellPrompt'],
+    ...[{ prompt: 'a', answer: 'y' }, ['y'], [{ prompt: '', answer: 'y' }], [{ prompt: /a/ }]].map(
+      (answers) =>
+        [
+          { guest: { disk: '/a' }, login: { ...login, answers } as never },
+          'login.answers',
+        ] as const,
+    ),
+    [
+      {
+        guest: { disk: '/a', login: { ...login, answers: [{ prompt: /a/, answer: 'y' }] } },
+        login: { ...login, answers: [{ prompt: /a/, answer: 'n' }] },
+      },
+      'login and guest.login differ',
+    ],
   ])('%j', (spec, message) => {
     expect(() => resolveSpec(spec, 0)).toThrow(UsageError)
     expect(() => resolveSpec(spec, 0)).toThrow(message)
