@@ -2,6 +2,7 @@ import { exec } from '../console/exec.ts'
 import type { Host } from '../host/host.ts'
 import { performance } from '../time.ts'
 import { poll } from '../wait.ts'
+import { awaitInit } from './init.ts'
 import type { Machine } from './machine.ts'
 
 /** What a guest does for the first time takes longer: done before it is saved, no clone pays for it. */
@@ -11,31 +12,36 @@ const AWAIT_BUTTON = `
 exec {never}<> <(:)
 until [[ -e /sys/class/input/event0 ]]; do read -r -t 0.01 -u "$never" _; done`
 const BUTTON_PATIENCE_MS = 10_000
-/** An init that starts things long after it lets somebody in. */
-const AWAIT_INIT = 'systemctl is-system-running --wait'
-const INIT_PATIENCE_MS = 120_000
-
 /** Of an interval's time a virtual CPU that has nothing to do uses less: its kernel's clock ticks. */
 const IDLE_PART = 0.1
 const INTERVAL_MS = 20
 const QUIET_PATIENCE_MS = 5000
 
+interface QuietOptions {
+  isBuiltIn: boolean
+  button: boolean
+  /** Called with what an init that takes long still waits for, each time that is something else. */
+  onWait: (units: readonly string[]) => void
+}
+
 /**
  * Waits until a guest that has booted does nothing any more, and has done once what it will do again:
  * what is under way when it is saved, goes on in every clone.
+ *
+ * @returns units that its init is still starting
  */
 export async function becomeQuiet(
   host: Host,
   machine: Machine,
-  { isBuiltIn, button }: { isBuiltIn: boolean; button: boolean },
-): Promise<void> {
-  const [wait, timeout] = isBuiltIn
-    ? [AWAIT_BUTTON, BUTTON_PATIENCE_MS]
-    : [AWAIT_INIT, INIT_PATIENCE_MS]
-  const isAwaited = button || !isBuiltIn
-  if (isAwaited) await exec(machine, wait, { timeout }).catch(() => {}) // it may have none
+  { isBuiltIn, button, onWait }: QuietOptions,
+): Promise<string[]> {
+  if (isBuiltIn && button) {
+    await exec(machine, AWAIT_BUTTON, { timeout: BUTTON_PATIENCE_MS }).catch(() => {}) // it may have none
+  }
+  const unfinished = isBuiltIn ? [] : await awaitInit(machine, onWait)
   for (let i = 0; i < WARM_UPS; i++) await exec(machine, 'true')
   await idle(host, machine)
+  return unfinished
 }
 
 /** Resolves when the virtual CPUs are idle, or have not been for too long. */

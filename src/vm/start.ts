@@ -107,6 +107,7 @@ async function tryToClone(
   let template: Template | undefined
   try {
     template = await obtainTemplate(site, spec, options)
+    if (template.unfinished.length > 0) site.note(halfBooted(template.unfinished))
     return await clone(site, spec, { ...options, template })
   } catch (error) {
     options.signal?.throwIfAborted()
@@ -120,6 +121,11 @@ async function tryToClone(
     await site.home.host.makeDir(options.dir, 0o700)
     return undefined
   }
+}
+
+function halfBooted(units: readonly string[]): string {
+  const missing = units.join(', ')
+  return `VMs are clones of a guest that had not finished starting: it waited for ${missing} (boot: 'cold' saves nothing)`
 }
 
 /** What can only be done to the host once QEMU is there: it has its memory, its threads and its taps. */

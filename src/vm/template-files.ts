@@ -16,6 +16,8 @@ export interface Template {
   kernelLog: string
   /** Of the marks that its shell was set up with. */
   secret: string
+  /** Units that its guest's init was still starting when it was saved. */
+  unfinished: readonly string[]
 }
 
 /** What the machines are that a template is for, for people. */
@@ -48,6 +50,7 @@ export interface TemplateFacts {
   digest?: string
   kernelLog: string
   secret: string
+  unfinished: readonly string[]
 }
 
 const FACTS = 'facts'
@@ -63,9 +66,9 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
     if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
       return undefined
     }
-    const { kernelLog, secret } = facts
+    const { kernelLog, secret, unfinished } = facts
     return {
-      ...{ key: keyOf(folder), folder, state, kernelLog, secret },
+      ...{ key: keyOf(folder), folder, state, kernelLog, secret, unfinished },
       ...{ ...(facts.memory && { memory }), ...(facts.disk && { disk: `${folder}/disk` }) },
     }
   } catch {
@@ -86,11 +89,14 @@ async function isUntouched(
   return true
 }
 
+type SaidFacts = Pick<TemplateFacts, 'label' | 'kernelLog' | 'secret'> &
+  Partial<Pick<TemplateFacts, 'unfinished'>>
+
 /** Makes a folder with memory and state into a template; those files are not to be changed any more. */
 export async function sealTemplate(
   host: Host,
   folder: string,
-  { label, kernelLog, secret }: Pick<TemplateFacts, 'label' | 'kernelLog' | 'secret'>,
+  { unfinished = [], ...said }: SaidFacts,
 ): Promise<void> {
   const [memory, state] = [`${folder}/memory`, `${folder}/state`]
   const disk = `${folder}/disk`
@@ -100,9 +106,9 @@ export async function sealTemplate(
   await host.run('chmod', ['0400', '--', ...files])
   const seen = await see(host, state)
   const facts: TemplateFacts = {
-    label,
+    ...said,
     state: seen,
-    ...{ kernelLog, secret },
+    unfinished,
     ...(hasMemory && { memory: await see(host, memory) }),
     ...(hasDisk && { disk: await see(host, disk) }),
     ...(seen.size <= SMALL && { digest: digest(await host.readFile(state)) }),

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { exec } from '../console/exec.ts'
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import type { Guest } from '../image/guest.ts'
@@ -13,6 +12,7 @@ import { parseSize } from '../units.ts'
 import { boot } from './boot.ts'
 import { bootOf } from './boot-of.ts'
 import { discard } from './engine.ts'
+import { forgetIdentity } from './forget.ts'
 import type { TemplateStore, VmSite } from './home.ts'
 import { saveState } from './migrate.ts'
 import { isNic, unconnectedDevices } from './place.ts'
@@ -22,7 +22,7 @@ import { sealTemplate, type Template, type TemplateLabel } from './template-file
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
-const LAYOUT = 5
+const LAYOUT = 6
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
 export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
@@ -156,6 +156,7 @@ async function makeTemplate(
   try {
     const withMemory = isInState(spec)
     const disk = await draftDisk(host, spec, draft)
+    let unfinished: string[] = []
     const { machine } = await boot(site, spec, {
       ...{ ...options, unconnected: true, held: draft, login: loginOf(spec) },
       boot: bootOf(spec, guest, { hostname: 'template', ...(disk && { disk }) }),
@@ -167,10 +168,16 @@ async function makeTemplate(
         hopeless.set(`${host.name} ${key}`, reason)
         throw new InfrastructureError(reason)
       }
-      if (spec.devices.length > 0) await exec(machine, UNBIND_NICS, { check: true })
-      await becomeQuiet(host, machine, {
+      await forgetIdentity(machine, spec)
+      unfinished = await becomeQuiet(host, machine, {
         isBuiltIn: spec.guest === 'default',
         button: machineKind(spec.machine).button,
+        onWait: (units) => {
+          options.onStage(`waits for ${units.join(', ')}`)
+          site.note(
+            `a guest is still starting before it is saved: it waits for ${units.join(', ')}`,
+          )
+        },
       })
       await saveState(host, machine, { path: `${draft}/state`, withMemory })
     } finally {
@@ -179,6 +186,7 @@ async function makeTemplate(
     await sealTemplate(host, draft, {
       ...{ label: labelOf(spec, options), kernelLog: machine.kernelLog.text },
       secret: machine.console.marks.secret,
+      unfinished,
     })
     const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, folder])
     if (exitCode !== 0) throw new InfrastructureError('no template was made', { tail: stderr })
@@ -214,14 +222,3 @@ function labelOf(spec: ResolvedSpec, { accel }: ObtainOptions): TemplateLabel {
   const kinds = devices.map(({ kind }) => kind)
   return { qemu, machine, accel, cpus: cpus.count, memory: memory.size, devices: kinds }
 }
-
-/**
- * A driver agrees with its device on what both can, and that depends on what the NIC is connected to:
- * so the saved NICs have none.
- */
-const UNBIND_NICS = `
-for nic in /sys/bus/pci/drivers/virtio-pci/*:*; do
-  read -r class <"$nic/class"
-  [[ $class != 0x020000 ]] || echo "\${nic##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
-done
-:`

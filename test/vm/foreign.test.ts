@@ -48,11 +48,10 @@ describe('refused is', () => {
     ],
     [{ guest: { disk: '/a' }, login: { ...login, shellPrompt: 5 } as never }, 'login.shellPrompt'],
     ...[{ prompt: 'a', answer: 'y' }, ['y'], [{ prompt: '', answer: 'y' }], [{ prompt: /a/ }]].map(
-      (answers) =>
-        [
-          { guest: { disk: '/a' }, login: { ...login, answers } as never },
-          'login.answers',
-        ] as const,
+      (answers): [VmSpec, string] => [
+        { guest: { disk: '/a' }, login: { ...login, answers } as never },
+        'login.answers',
+      ],
     ),
     [
       {
