@@ -74,6 +74,16 @@ export class VmDiedError extends GuestError {
   override name = 'VmDiedError'
 }
 
+/** The same time-out with something to do next. */
+export function withHint(
+  error: CommandTimeoutError,
+  hint: string | undefined,
+): CommandTimeoutError {
+  if (hint === undefined) return error
+  const { shortMessage, vm, dut, command, elapsedMs, tail, cause } = error
+  return new CommandTimeoutError(shortMessage, { vm, dut, command, elapsedMs, tail, hint, cause })
+}
+
 const TAIL_LINES = 20
 const LINE_LENGTH = 300
 

@@ -1,16 +1,26 @@
 import { anySignal } from './wait.ts'
 
+/** Why what is waited for cannot come at present. */
+export interface Standstill {
+  /** The reason and what to do, as one sentence, for the errors of waits that are too long. */
+  hint: string
+  /** Waits fail with it at once; without it they go on, for whoever stopped it can end that. */
+  cause?: Error
+}
+
 /**
- * What every wait on something depends on. It can *end* (the VM is gone: all waits from now on fail)
- * or raise an *alarm* (what it leans on broke, e.g. a vhost backend: the waits of this moment fail,
- * later ones may succeed again).
+ * What every wait on something depends on. It can *end* (the VM is gone: all waits from now on fail),
+ * raise an *alarm* (what it leans on broke, e.g. a vhost backend: the waits of this moment fail,
+ * later ones may succeed again), or *stand still* (its CPUs do not run: waits fail, or wait, until it
+ * goes on).
  */
 export class Lifeline {
   readonly #end = new AbortController()
   readonly #parent: Lifeline | undefined
   #alarm = new AbortController()
+  #still: { why: Standstill; over: PromiseWithResolvers<void> } | undefined
 
-  /** @param parent its end and its alarms are this one's too */
+  /** @param parent its end, its alarms and its standstills are this one's too */
   constructor(parent?: Lifeline) {
     this.#parent = parent
     parent?.ended.addEventListener('abort', () => this.end(parent.ended.reason), { once: true })
@@ -22,14 +32,53 @@ export class Lifeline {
     return this.#end.signal
   }
 
-  /** For one wait that begins now: aborted by the end, or by an alarm from now on. */
+  /**
+   * For one wait that begins now: aborted by the end, by an alarm from now on, or by a standstill that has
+   * a cause, also one that has begun already.
+   */
   get signal(): AbortSignal {
+    const cause = this.#still?.why.cause
+    if (cause && !this.#end.signal.aborted) return AbortSignal.abort(cause)
     const parent = this.#parent?.signal
     return anySignal(this.#end.signal, this.#alarm.signal, parent) ?? this.#end.signal
   }
 
+  /** Why nothing moves at present; undefined while it does. */
+  get still(): Standstill | undefined {
+    return this.#still?.why ?? this.#parent?.still
+  }
+
+  /** Looks for what keeps everything from moving that nothing has told of; undefined where all is well. */
+  async diagnose(): Promise<string | undefined> {
+    return this.still?.hint ?? (await this.onDiagnose?.()) ?? this.#parent?.diagnose()
+  }
+
+  /** Set by whoever can look: see {@link diagnose}. */
+  onDiagnose: (() => Promise<string | undefined>) | undefined
+
+  /** Resolves when nothing stands still, or it has ended. */
+  get moving(): Promise<void> {
+    const own = this.#still?.over.promise
+    const parent = this.#parent?.still && this.#parent.moving
+    return own || parent ? Promise.all([own, parent]).then(() => this.moving) : Promise.resolve()
+  }
+
+  standStill(why: Standstill): void {
+    const over = this.#still?.over ?? Promise.withResolvers<void>()
+    this.#still = { why, over }
+    if (why.cause) this.alarm(why.cause)
+  }
+
+  /** Takes {@link standStill} back. */
+  goOn(): void {
+    const still = this.#still
+    this.#still = undefined
+    still?.over.resolve()
+  }
+
   end(cause: Error): void {
     this.#end.abort(cause)
+    this.goOn()
   }
 
   alarm(cause: Error): void {

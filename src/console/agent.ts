@@ -4,33 +4,27 @@ import { wallClock } from '../time.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
 import { agentError, noAgentError } from './agent-error.ts'
 import { nearest, type Reading, readingOf, step } from './clock.ts'
+import { type Channel, type ChannelListener, Conversations } from './conversations.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 import { type Identity, identityBytes, newSeed } from './identity.ts'
 import { Outbox } from './outbox.ts'
 
-/** One conversation with the agent: a command's run, or a terminal in the guest. */
-export interface Channel {
-  send(type: keyof typeof ToGuest, payload?: string | Uint8Array): void
-  /** Forgets the channel here; tell the guest first, with `close` or `signal`, if it still runs. */
-  forget(): void
-}
-
-export type ChannelListener = (frame: { type: number; payload: Uint8Array }) => void
+export type { Channel, ChannelListener } from './conversations.ts'
 
 /** The default guest's agent, at the other end of a virtio-serial port. */
 export class Agent {
   readonly #outbox: Outbox<Uint8Array>
   readonly #onBroken: (error: Error) => void
-  readonly #channels = new Map<number, ChannelListener>()
-  readonly #hellos = new Map<string, (facts: Map<string, string>) => void>()
+  readonly #conversations = new Conversations((...frame) => this.#send(...frame))
+  readonly #hellos = new Map<string, PromiseWithResolvers<Map<string, string>>>()
   #reader = new FrameReader()
-  #lastChannel = 0
   /** Bytes. */
   #received = 0
   /** Frames, both ways. */
   #traffic = 0
   /** Why there is none in the guest; whatever is asked of it fails with this then. */
   absent: string | undefined
+  #lost: (() => Error) | undefined
 
   /** @param onBroken called once if what comes from the guest makes no sense */
   constructor(stream: Duplex, onBroken: (error: Error) => void) {
@@ -42,11 +36,11 @@ export class Agent {
   async hello(options: WaitOptions = {}): Promise<Map<string, string>> {
     this.check()
     const nonce = crypto.randomUUID()
-    const { promise, resolve } = Promise.withResolvers<Map<string, string>>()
-    this.#hellos.set(nonce, resolve)
+    const answer = Promise.withResolvers<Map<string, string>>()
+    this.#hellos.set(nonce, answer)
     this.#send(0, 'hello', nonce)
     try {
-      return await waitFor(promise, options)
+      return await waitFor(answer.promise, options)
     } finally {
       this.#hellos.delete(nonce)
     }
@@ -107,7 +101,7 @@ export class Agent {
     const channel = this.open((frame) => {
       if (frame.type === FromGuest.fail) reject(agentError(frame.payload))
       else resolve(frame.payload)
-    })
+    }, reject)
     try {
       channel.send(type, payload)
       return await waitFor(promise, options)
@@ -167,15 +161,13 @@ export class Agent {
 
   /** The conversations under way; see {@link endAll}. */
   get conversations(): readonly number[] {
-    return [...this.#channels.keys()]
+    return this.#conversations.ids
   }
 
   /** Ends all conversations on this side, for a guest that stands still and will not remember them. */
   async endAll(why: string): Promise<void> {
     await this.#drained()
-    const frame = { type: FromGuest.fail, payload: Buffer.from(why) }
-    for (const listener of [...this.#channels.values()]) listener(frame)
-    this.#channels.clear()
+    this.#conversations.fail(why)
     this.#reader = new FrameReader()
   }
 
@@ -192,19 +184,34 @@ export class Agent {
     }
   }
 
-  open(listener: ChannelListener): Channel {
-    this.check()
-    const id = ++this.#lastChannel
-    this.#channels.set(id, listener)
-    return {
-      send: (type, payload = '') => this.#send(id, type, payload),
-      forget: () => this.#channels.delete(id),
-    }
+  /** Its end of the port is closed: what is under way and what comes fails with `why()`, until {@link found}. */
+  lose(why: () => Error): void {
+    this.#lost = why
+    this.#reader = new FrameReader()
+    this.#conversations.lose(why)
+    for (const { reject } of this.#hellos.values()) reject(why())
   }
 
-  /** @throws UsageError where the guest has no agent */
+  /** Takes {@link lose} back: something has opened the port. */
+  found(): void {
+    this.#lost = undefined
+  }
+
+  /** Whether something answers at the guest's end, as far as is known. */
+  get isThere(): boolean {
+    return this.absent === undefined && this.#lost === undefined
+  }
+
+  /** @param lose called when there is no agent any more, which ends the conversation */
+  open(hear: ChannelListener, lose: (error: Error) => void = () => {}): Channel {
+    this.check()
+    return this.#conversations.open(hear, lose)
+  }
+
+  /** @throws UsageError where the guest has no agent, GuestError where that has ended */
   check(): void {
     if (this.absent !== undefined) throw noAgentError(this.absent)
+    if (this.#lost !== undefined) throw this.#lost()
   }
 
   #send(channel: number, type: keyof typeof ToGuest, payload: string | Uint8Array): void {
@@ -236,9 +243,9 @@ export class Agent {
         const at = line.indexOf('=')
         return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1)] as const]
       })
-      this.#hellos.get(nonce)?.(new Map(facts))
+      this.#hellos.get(nonce)?.resolve(new Map(facts))
     } else {
-      this.#channels.get(channel)?.({ type, payload })
+      this.#conversations.hear(channel, { type, payload })
     }
   }
 }

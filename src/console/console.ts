@@ -138,6 +138,7 @@ export class Console {
             ...this.where,
             elapsedMs,
             tail: this.tail(),
+            hint: this.life.still?.hint,
           }),
       })
       this.#readUpTo = end

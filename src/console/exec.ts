@@ -1,4 +1,4 @@
-import { CommandTimeoutError, UsageError } from '../errors.ts'
+import { CommandTimeoutError, UsageError, withHint } from '../errors.ts'
 import type { Lifeline } from '../lifeline.ts'
 import { type OutputOptions, openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
@@ -9,6 +9,7 @@ import type { Agent } from './agent.ts'
 import { agentError } from './agent-error.ts'
 import { checkCommand, type ExecResult, guestError, nameOf, resultOf } from './exec-result.ts'
 import { FromGuest } from './frames.ts'
+import { whyKilled } from './killed.ts'
 import { shellQuote } from './line.ts'
 
 export interface ExecOptions extends OutputOptions {
@@ -37,6 +38,9 @@ export interface ExecContext {
 const DEFAULT_TIMEOUT = '60s'
 const STDERR_APART = 1
 const SIGKILL = 9
+/** How long a guest may take to say that it has killed a command whose time was over. */
+const KILLED_MS = 1000
+const ANSWER_TIMEOUT = '5s'
 
 /** See `Vm.exec`. */
 export async function exec(
@@ -58,7 +62,7 @@ export async function exec(
     else if (type === FromGuest.err) outputs.err.push(payload)
     else if (type === FromGuest.exit) end.resolve(Buffer.from(payload).readInt32LE())
     else if (type === FromGuest.fail) end.reject(agentError(payload, { ...where }))
-  })
+  }, end.reject)
   let ended = false
   try {
     channel.send('script', script)
@@ -73,12 +77,19 @@ export async function exec(
           command,
           elapsedMs,
           tail: outputs.tail(),
-          hint: 'its process group in the guest was killed; a longer time: { timeout: … }',
         }),
+    }).catch(async (error) => {
+      if (!(error instanceof CommandTimeoutError)) throw error
+      channel.send('signal', Uint8Array.of(SIGKILL))
+      throw withHint(error, await fateOf(end.promise, { agent, life, where }, stop))
     })
     ended = true
     const durationMs = performance.now() - startedAt
-    const details = { ...where, command, elapsedMs: durationMs }
+    const hint =
+      check && exitCode !== 0
+        ? await whyEnded({ agent, life, where }, exitCode, durationMs)
+        : undefined
+    const details = { ...where, command, elapsedMs: durationMs, ...(hint && { hint }) }
     const error = guestError(outputs, { exitCode, check, details })
     if (error) throw error
     return resultOf(outputs, { exitCode, durationMs })
@@ -90,6 +101,37 @@ export async function exec(
     channel.forget()
     outputs.close()
   }
+}
+
+/** Why a signal ended a program in a guest, as its kernel tells; undefined where it does not. */
+export function whyEnded(
+  guest: ExecContext,
+  exitCode: number,
+  elapsedMs: number,
+): Promise<string | undefined> {
+  const ask = async (script: string) =>
+    (await exec(guest, script, { timeout: ANSWER_TIMEOUT })).stdout
+  return whyKilled(exitCode, elapsedMs, ask)
+}
+
+/** What became of a command that was to be killed, as far as it is known. @param ended its end */
+async function fateOf(
+  ended: Promise<unknown>,
+  { agent, life }: ExecContext,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const later = 'a longer time: { timeout: … }'
+  if (life.still) return life.still.hint
+  const isKilled = await waitFor(ended, { timeoutMs: KILLED_MS, signal }).then(
+    () => true,
+    () => false,
+  )
+  if (isKilled) return `it was killed in the guest; ${later}`
+  const reason = await life.diagnose()
+  if (reason !== undefined) return reason
+  if (!agent.isThere)
+    return 'the agent in the guest has ended meanwhile, and it may still run there'
+  return `the guest has not said so far that it was killed: it is very busy, or hangs; ${later}`
 }
 
 function makeScript(command: string, { cwd, env = {} }: ExecOptions): string {

@@ -60,7 +60,7 @@ export function openProbe(
     const lines = (rest + Buffer.from(payload)).split('\n')
     rest = lines.pop() ?? ''
     for (const line of lines) hear(line)
-  })
+  }, fail)
   channel.send('probe', request(nonce, nics))
   const close = () => {
     channel.send('close')

@@ -14,6 +14,7 @@ import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
 import { Capture, tooMuchError } from './capture.ts'
 import { Console } from './console.ts'
+import { explained } from './explained.ts'
 import { describePattern, type Pattern } from './pattern.ts'
 import {
   type CmdOptions,
@@ -48,7 +49,12 @@ export interface ProgramContext {
   dut?: string
   /** Of the machine that the program runs on. */
   life?: Lifeline
+  /** Says why a program ended with that status by itself, where more is known. */
+  explain?: (status: number, elapsedMs: number) => Promise<string | undefined>
 }
+
+/** A status above it is that of a program that a signal ended. */
+const SIGNALLED = 128
 
 /** An interactive program that is typed into. */
 export class Program {
@@ -67,8 +73,9 @@ export class Program {
     terminal: ProgramTerminal,
     command: string,
     { prompt = '', onText }: SpawnOptions,
-    { life: parent, ...where }: ProgramContext,
+    { life: parent, explain, ...where }: ProgramContext,
   ) {
+    const startedAt = performance.now()
     this.command = command
     this.#terminal = terminal
     this.#prompt = prompt
@@ -77,8 +84,10 @@ export class Program {
     if (onText) this.console.subscribe({ text: onText })
     this.exited = terminal.exited
     this.exited.then(
-      (status) => {
-        life.end(this.#endedError(status))
+      async (status) => {
+        const isKilled = status > SIGNALLED && !this.#closing
+        const hint = isKilled && (await explain?.(status, performance.now() - startedAt))
+        life.end(this.#endedError(status, hint || undefined))
       },
       (error) => life.end(asError(error)),
     )
@@ -186,7 +195,7 @@ export class Program {
       })
     } catch (error) {
       if (!prompt.matched) this.#busyWith = command
-      throw error
+      throw await explained(error, this.console.life)
     } finally {
       unsubscribe()
       this.console.skip()
@@ -202,6 +211,7 @@ export class Program {
       command,
       elapsedMs,
       tail: this.console.tail(),
+      hint: this.console.life.still?.hint,
     })
   }
 
@@ -210,12 +220,13 @@ export class Program {
     return tooMuchError(`${JSON.stringify(command)} in ${this.#name}`, details)
   }
 
-  #endedError(status: number): DutError {
+  #endedError(status: number, hint: string | undefined): DutError {
     const Family = this.console.where.vm === undefined ? InfrastructureError : GuestError
     return new Family(`${this.#name} has ended with status ${status}`, {
       ...this.console.where,
       command: this.command,
       tail: this.console.tail(),
+      hint,
     })
   }
 

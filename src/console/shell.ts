@@ -5,6 +5,7 @@ import type { Duration } from '../units.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'
 import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
+import { explained } from './explained.ts'
 import { heldError } from './held-error.ts'
 import { isCutOff, isPlainLine, shellLines, shellQuote } from './line.ts'
 import { MarkWaits } from './mark-waits.ts'
@@ -133,7 +134,6 @@ export class Shell {
 
   async #run(step: Step, title: string, signal?: AbortSignal): Promise<StepResult> {
     const era = this.#era.signal
-    signal?.throwIfAborted()
     await waitFor(this.#recovery, { signal })
     if (this.#heldBy !== undefined) await this.#takeBack(this.#heldBy, step)
     const run = new StepRun(step, {
@@ -154,7 +154,7 @@ export class Shell {
     } catch (error) {
       const isLeft = !this.#account.atPrompt && !run.shellEnded && !era.aborted
       if (isLeft && !this.console.life.ended.aborted) this.#recover(step.command)
-      throw error
+      throw await explained(error, this.console.life)
     } finally {
       this.#step = undefined
     }
@@ -223,6 +223,7 @@ export class Shell {
     // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
     const era = this.#era.signal
     this.#recovery = outsideScope(async () => {
+      await this.console.life.moving
       for (const key of ENDING_KEYS) {
         if (era.aborted) return
         const patience = { timeoutMs: KEY_PATIENCE_MS }

@@ -94,10 +94,12 @@ export class StepRun {
       ? `the command had ended: to wait for the end of a command, expect ''`
       : 'nothing was typed: a program that has the console takes lines of 4095 bytes at most'
     const isHeldBack = this.#typed === 'not yet' && isCutOff(this.#step.command)
+    const { still } = this.#context.console.life
     return new CommandTimeoutError(`${this.#name}: ${missing}`, {
       ...this.#details(),
       elapsedMs,
       ...((this.#shellIsBack || isHeldBack) && { hint }),
+      ...(still && { hint: still.hint }),
     })
   }
 

@@ -32,7 +32,7 @@ export function openTerminal(
     else if (type === FromGuest.exit) exited.resolve(Buffer.from(payload).readInt32LE())
     else if (type === FromGuest.fail) exited.reject(agentError(payload, where))
     if (type === FromGuest.exit || type === FromGuest.fail) channel.forget()
-  })
+  }, exited.reject)
   const size = Buffer.alloc(4)
   size.writeUInt16LE(ROWS, 0)
   size.writeUInt16LE(COLUMNS, 2)

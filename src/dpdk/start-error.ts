@@ -70,9 +70,11 @@ export function startError(
   }
   const why = error instanceof DutError ? error.shortMessage : error && asError(error).message
   const killed = /has ended with status 137$/.test(String(why))
+  const known = error instanceof DutError ? error.hint : undefined
   const reason = REASONS.map((pattern) => pattern.exec(tail)?.[0].trim()).find(Boolean)
   return targetError(target, `testpmd did not start: ${reason ?? why}`, {
     ...{ command, tail: lastLines(tail, LINES).join('\n'), cause: error },
     ...(killed && { hint: 'it was killed: has the machine memory enough? Give it less memory' }),
+    ...(known !== undefined && { hint: known }),
   })
 }

@@ -92,7 +92,9 @@ export class Dut implements VmHome, AsyncDisposable {
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
     stopSignal(options.signal)?.throwIfAborted()
     const line = typeof command === 'string' ? command : command.join(' ')
-    const program = new Program(hostTerminal(this, command), line, options, { dut: this.name })
+    const terminal = hostTerminal(this, command)
+    const where = { dut: this.name, explain: terminal.explain }
+    const program = new Program(terminal, line, options, where)
     this.#programs.add(program)
     if (this.#inBackend) this.#leanOn(program)
     try {
@@ -236,13 +238,10 @@ export class Dut implements VmHome, AsyncDisposable {
   #leanOn(program: Program): void {
     const dead = (cause: unknown) => {
       if (program.closing) return
+      const details = { dut: this.name, command: program.command, cause: asError(cause) }
       for (const vm of this.vms) {
-        vm.alarm(
-          new InfrastructureError(`the backend that ${vm.name} leans on is gone`, {
-            ...{ dut: this.name, command: program.command, cause: asError(cause) },
-            tail: program.console.tail(),
-          }),
-        )
+        const message = `the backend that ${vm.name} leans on is gone`
+        vm.alarm(new InfrastructureError(message, { ...details, tail: program.console.tail() }))
       }
     }
     program.exited.then((status) => dead(new Error(`it ended with status ${status}`)), dead)

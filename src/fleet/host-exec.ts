@@ -4,6 +4,7 @@ import { checkCommand, endError, nameOf, resultOf } from '../console/exec-result
 import type { ProgramTerminal } from '../console/program.ts'
 import { CommandTimeoutError, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { watchKills } from '../host/killed.ts'
 import { openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
@@ -63,13 +64,15 @@ export async function hostExec(
 export function hostTerminal(
   { host, dir }: Omit<OnHost, 'name'>,
   command: string | readonly string[],
-): ProgramTerminal {
+): ProgramTerminal & { explain: () => Promise<string | undefined> } {
   const [file = '', ...args] = typeof command === 'string' ? ['bash', '-c', command] : command
   const pty = host.openPty(file, args, { env: suiteEnv(dir), leash: true })
+  const explain = watchKills(host, pty.pid, { hugepages: true })
   return {
     onData: (listener) => pty.onData(listener),
     write: (data) => pty.write(data),
     exited: pty.exited.then((exit) => exit.exitCode),
+    explain: () => pty.exited.then(explain),
     close: () => pty.kill(),
   }
 }

@@ -68,6 +68,7 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...['-mon', 'chardev=qmp,mode=control'],
     ...serialArgs(boot, sockets),
     ...machineKind(machine).ports,
+    ...panicArgs(shape),
     ...virtioSerialArgs(boot, sockets),
     ...rootArgs(boot),
     ...diskArgs(shape.disks),
@@ -75,6 +76,13 @@ export function qemuArgs(shape: MachineShape): string[] {
     ...(shape.incoming ? ['-incoming', 'defer'] : []),
     ...shape.extraArgs,
   ]
+}
+
+/** The device that tells of panics; a machine has one, which may be the user's. */
+function panicArgs({ machine, extraArgs }: MachineShape): string[] {
+  const { panic } = machineKind(machine)
+  if (panic === undefined || extraArgs.some((arg) => arg.startsWith('pvpanic'))) return []
+  return ['-device', panic]
 }
 
 function accelArgs({ accel, cpu, machine }: MachineShape): string[] {

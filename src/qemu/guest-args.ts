@@ -29,6 +29,9 @@ export interface GuestSockets {
   guestAgent?: string
 }
 
+/** The device, and the chardev, of our agent's port. */
+export const AGENT_ID = 'agent'
+
 /** The device, and the chardev, of the QEMU guest agent's port. */
 export const GUEST_AGENT_ID = 'qga'
 
@@ -58,8 +61,9 @@ export function virtioSerialArgs(boot: Boot, { agent, guestAgent }: GuestSockets
   return [
     ...['-device', 'virtio-serial-pci,id=serial0'],
     ...(isBuiltIn(boot) ? ['-device', 'virtconsole,chardev=console'] : []),
-    ...socketArgs('agent', agent),
-    ...['-device', 'virtserialport,chardev=agent,name=vitest-dut.agent'],
+    ...socketArgs(AGENT_ID, agent),
+    // QEMU tells by the device's id when the guest opens the port, and when it closes it.
+    ...['-device', `virtserialport,id=${AGENT_ID},chardev=${AGENT_ID},name=vitest-dut.agent`],
     ...(guestAgent === undefined ? [] : socketArgs(GUEST_AGENT_ID, guestAgent)),
     ...(guestAgent === undefined ? [] : ['-device', `${port},name=org.qemu.guest_agent.0`]),
   ]

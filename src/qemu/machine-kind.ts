@@ -9,6 +9,8 @@ export interface MachineKind {
   cpu: string
   /** Has a power button that the guest's kernel hears of. */
   button: boolean
+  /** The device by which a kernel tells QEMU that it has panicked (https://www.qemu.org/docs/master/specs/pvpanic.html). */
+  panic?: 'pvpanic' | 'pvpanic-pci'
   /**
    * `'kvm'`: it has no timer but the PIT. Under TCG on a busy host the guest's kernel cannot tell how
    * fast its time stamp counter is by that, and hangs; under KVM it is told.
@@ -51,12 +53,18 @@ const X86 = { arch: ARCHS.amd64, cpu: 'max', button: true }
 
 /** By what its type begins with, the rest being a version and properties. */
 const KINDS: [RegExp, MachineKind][] = [
-  [/^(pc-)?q35\b/, { ...X86, ...ROOT_PORTS }],
-  [/^pc(-i440fx)?(-[\d.]+)?(,|$)/, { ...X86, ...PCI_SLOTS }],
+  [/^(pc-)?q35\b/, { ...X86, panic: 'pvpanic', ...ROOT_PORTS }],
+  [/^pc(-i440fx)?(-[\d.]+)?(,|$)/, { ...X86, panic: 'pvpanic', ...PCI_SLOTS }],
   // Without PCI Express its devices are virtio-mmio, which Debian's kernel finds by ACPI only, and
   // DPDK not at all.
   [/^microvm(,|$)/, { ...X86, properties: ['pcie=on'], clock: 'kvm', ports: [] }],
-  [/^virt(-[\d.]+)?(,|$)/, { arch: ARCHS.arm64, cpu: 'cortex-a72', button: false, ...ROOT_PORTS }],
+  [
+    /^virt(-[\d.]+)?(,|$)/,
+    {
+      ...{ arch: ARCHS.arm64, cpu: 'cortex-a72', button: false, panic: 'pvpanic-pci' },
+      ...ROOT_PORTS,
+    },
+  ],
 ]
 
 /** Of a type that is not known here: it may run, and nothing is plugged into it. */

@@ -6,9 +6,11 @@ export type EventStream<N extends EventName> = AsyncIterableIterator<QmpEvent<N>
 /** Hands events to those who subscribed, and keeps each one for them until they ask for it. */
 export class EventHub {
   readonly #queues = new Set<Queue>()
+  readonly #listeners = new Set<(event: QmpEvent) => void>()
   #ended = false
 
   publish(event: QmpEvent): void {
+    for (const listener of this.#listeners) listener(event)
     for (const queue of this.#queues) queue.push(event)
   }
 
@@ -18,10 +20,17 @@ export class EventHub {
     this.#queues.clear()
   }
 
+  /** Calls `listener` with each event as it comes, before any answer that QEMU gives after it is seen. */
+  listen(listener: (event: QmpEvent) => void): void {
+    this.#listeners.add(listener)
+  }
+
   /** Has those who listen hear the events of another one from now on. */
   moveTo(other: EventHub): void {
     for (const queue of this.#queues) other.#adopt(queue)
     this.#queues.clear()
+    for (const listener of this.#listeners) other.listen(listener)
+    this.#listeners.clear()
   }
 
   #adopt(queue: Queue): void {

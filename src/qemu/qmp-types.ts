@@ -70,6 +70,7 @@ export interface QomProperty {
 
 export interface BlockDevice {
   device: string
+  qdev?: string
   inserted?: { 'node-name'?: string; drv: string; ro: boolean; file: string }
 }
 
@@ -133,10 +134,24 @@ export interface QmpCommands {
 export interface QmpEvents {
   STOP: undefined
   RESUME: undefined
+  SUSPEND: undefined
+  WAKEUP: undefined
+  BLOCK_IO_ERROR: {
+    /** Of the drive; empty where QEMU knows it by its device only. */
+    device: string
+    'qom-path'?: string
+    'node-name'?: string
+    operation: 'read' | 'write'
+    action: 'ignore' | 'report' | 'stop'
+    nospace?: boolean
+    /** The host's words. */
+    reason: string
+  }
   RESET: { guest: boolean; reason: string }
   POWERDOWN: undefined
   SHUTDOWN: { guest: boolean; reason: string }
   GUEST_PANICKED: { action: string; info?: Record<string, unknown> }
+  GUEST_CRASHLOADED: { action: string; info?: Record<string, unknown> }
   DEVICE_DELETED: { device?: string; path: string }
   DEVICE_UNPLUG_GUEST_ERROR: { device?: string; path: string }
   MIGRATION: { status: MigrationStatus }

@@ -1,4 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
+import type { Host } from '../host/host.ts'
+import { folderOf, isFull } from '../host/room.ts'
 import { poll } from '../wait.ts'
 import type { Qmp } from './qmp.ts'
 
@@ -14,6 +16,7 @@ const PATIENCE_MS = 120_000
  * first {@link save} on until it ends, and the guest does not see it.
  */
 export class SnapshotFile {
+  readonly #host: Host
   readonly #qmp: () => Qmp
   readonly #path: string
   /** Of the disks that the guest writes to, which each state takes along. */
@@ -22,7 +25,8 @@ export class SnapshotFile {
   #jobs = 0
 
   /** @param path of a file that does not exist yet */
-  constructor(qmp: () => Qmp, path: string) {
+  constructor(host: Host, qmp: () => Qmp, path: string) {
+    this.#host = host
     this.#qmp = qmp
     this.#path = path
   }
@@ -101,10 +105,12 @@ export class SnapshotFile {
     const { error } = await poll(concluded, { everyMs: 2, timeoutMs: PATIENCE_MS })
     await this.#qmp().execute('job-dismiss', { id })
     if (error === undefined) return
-    throw new InfrastructureError(`QEMU's ${command} failed: ${error}`, {
-      ...(/space/i.test(error) && {
-        hint: `make room in ${this.#path.slice(0, this.#path.lastIndexOf('/'))}, or set VITEST_DUT_RUN_DIR`,
-      }),
+    // QEMU says "Input/output error" of a file system that is full.
+    const folder = folderOf(this.#path)
+    const hasNoRoom = /space/i.test(error) || (await isFull(this.#host, folder))
+    const why = hasNoRoom ? `; the file system of ${folder} is full` : ''
+    throw new InfrastructureError(`QEMU's ${command} failed: ${error}${why}`, {
+      ...(hasNoRoom && { hint: `make room in ${folder}, or set VITEST_DUT_RUN_DIR` }),
     })
   }
 }

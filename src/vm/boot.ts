@@ -125,6 +125,7 @@ async function awaitReady(
     })
   } catch (error) {
     if (error instanceof DutError && error.tail !== undefined) throw error
+    if (error === life.still?.cause) throw error
     if (signal?.aborted) throw error
     throw new GuestError(`the guest did not boot (stage "${stage()}"): ${asError(error).message}`, {
       tail: tail(),

@@ -18,6 +18,8 @@ interface Deathbed {
   shutdownReason: () => string | undefined
   /** Whether it was asked to go. */
   stopping: () => boolean
+  /** Says why a signal ended QEMU. */
+  explain?: (exit: Exit) => Promise<string | undefined>
 }
 
 /** How long QEMU's last words may be on their way after its process is gone. */
@@ -31,15 +33,21 @@ export async function awaitDeath(bed: Deathbed): Promise<void> {
   await waitFor(bed.kernelLog()?.ended ?? Promise.resolve(), { timeoutMs: LAST_WORDS_MS }).catch(
     () => {},
   )
+  const elapsedMs = performance.now() - startedAt
   const complaints = await bed.qemu.complaints()
-  bed.life.end(causeOfDeath(bed, exit, complaints, performance.now() - startedAt))
+  const isKilled = exit.signal !== undefined && !bed.stopping()
+  const hint = isKilled ? await bed.explain?.(exit) : undefined
+  bed.life.end(causeOfDeath(bed, exit, { complaints, elapsedMs, hint }))
 }
 
 function causeOfDeath(
   { kernelLog, where, shutdownReason, stopping }: Deathbed,
   exit: Exit,
-  complaints: string[],
-  elapsedMs: number,
+  {
+    complaints,
+    elapsedMs,
+    hint: why,
+  }: { complaints: string[]; elapsedMs: number; hint: string | undefined },
 ): Error {
   const after = `${formatDuration(elapsedMs)} after its start`
   if (stopping()) {
@@ -47,15 +55,18 @@ function causeOfDeath(
     return new VmDiedError(`the VM was stopped, ${after}`, { ...where, hint })
   }
   const log = kernelLog()
-  if (log?.panic !== undefined) return panicError(log.panic, log, where)
   const reason = shutdownReason()
+  const isReset = reason === 'guest-reset' || reason === 'guest-panic'
+  if (log?.panic !== undefined && isReset && !log.endedInOrder) {
+    return panicError(log.panic, log, where)
+  }
   if (reason === 'guest-shutdown') {
     return new VmDiedError(`the guest powered itself off, ${after}`, {
       ...where,
       tail: kernelLog()?.tail() ?? '',
     })
   }
-  if (reason === 'guest-reset' || reason === 'guest-panic') {
+  if (isReset) {
     return new VmDiedError(`the guest reset itself, ${after}`, {
       ...where,
       tail: kernelLog()?.tail() ?? '',
@@ -72,6 +83,7 @@ function causeOfDeath(
   return new VmDiedError(`QEMU ${how}, ${after}`, {
     ...where,
     tail: [...complaints, kernelLog()?.tail() ?? ''].join('\n'),
+    ...(why !== undefined && { hint: why }),
   })
 }
 
@@ -88,7 +100,7 @@ export function muteError(
 }
 
 /**
- * Ends the VM's lifeline when its kernel has given up; after a moment, for the call trace follows the
+ * Ends the VM's lifeline when it is known that its kernel has given up; after a moment, for the call trace follows the
  * line that says so, and QEMU's end follows that.
  */
 export async function panicked(

@@ -1,5 +1,8 @@
 import type { Duplex } from 'node:stream'
 import { type ByteStream, kept } from '../console/stream.ts'
+import type { Host } from '../host/host.ts'
+import { watchKills } from '../host/killed.ts'
+import { folderOf } from '../host/room.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { Lifeline } from '../lifeline.ts'
 import { type PlacedDevice, qemuArgs } from '../qemu/args.ts'
@@ -18,6 +21,7 @@ import type { ResolvedSpec } from './spec.ts'
 export interface Engine {
   readonly where: { vm: string; dut: string }
   readonly dir: string
+  readonly host: Host
   readonly qemu: QemuProcess
   readonly qmp: Qmp
   /** The kernel's messages are in what the console says, where they have no stream of their own. */
@@ -110,6 +114,11 @@ export async function startEngine(
     ...{ dir, lockFile: lease.lockFile, env: site.env, held, copy },
   })
   const console = kept(qemu.terminal)
+  const file = copy?.beside ?? memoryFile?.path
+  const explain = watchKills(host, qemu.pid, {
+    hugepages: spec.memory.hugepages !== false,
+    ...(file !== undefined && { folder: folderOf(file) }),
+  })
   const parts: { engine?: Engine; shutdownReason?: string } = {}
   const dead = awaitDeath({
     qemu,
@@ -118,6 +127,7 @@ export async function startEngine(
     kernelLog: () => parts.engine?.kernelLog,
     shutdownReason: () => parts.shutdownReason,
     stopping: () => parts.engine?.stopping ?? false,
+    explain,
   })
   const patience = {
     timeoutMs: Math.min(timeoutMs, QEMU_PATIENCE_MS),
@@ -136,7 +146,7 @@ export async function startEngine(
       }
     })()
     const engine: Engine = {
-      ...{ where, dir, qemu, qmp, streams: { console, kernelLog, agent, guestAgent } },
+      ...{ where, dir, host, qemu, qmp, streams: { console, kernelLog, agent, guestAgent } },
       ...{ life, devices },
       ...{
         isClone: memoryFile?.share === false,

@@ -2,13 +2,16 @@ import type { Duplex } from 'node:stream'
 import { lastLines } from '../errors.ts'
 
 const REMEMBERED = 1 << 20
-const PANIC = /^.*Kernel panic - not syncing.*\n/m
+/** Its last line, `---[ end Kernel panic …`, is left out: it comes once more. */
+const PANIC = /^(?!.*---\[ end).*Kernel panic - not syncing.*\n/gm
+/** The kernel restarts or powers off the machine because it was asked to. */
+const ORDERLY_END = /\breboot: (Restarting|machine restart|Power down)/
 const STAGE = /vitest-dut: (modules|root|ready|failed: .*)/g
 
 export interface KernelLogListener {
   /** The guest's init has got this far, or says why it failed. */
   stage(stage: string): void
-  /** The line in which the kernel gave up. */
+  /** A line that says that the kernel gave up; once, until it is cleared. */
   panic(line: string): void
 }
 
@@ -19,7 +22,9 @@ export class KernelLog {
   #ended: Promise<void> = Promise.resolve()
   #line = ''
   #text = ''
-  #panic: { line: string; at: number } | undefined
+  #panic: string | undefined
+  #panics = 0
+  #heard = 0
 
   constructor(stream: Duplex, listener: KernelLogListener) {
     this.#listener = listener
@@ -55,14 +60,43 @@ export class KernelLog {
     return this.#text
   }
 
-  /** The line in which the kernel gave up, if it has. */
+  /** The last line that says that the kernel gave up, which any program of the guest can print. */
   get panic(): string | undefined {
-    return this.#panic?.line
+    return this.#panic
+  }
+
+  /** How many characters came so far. */
+  get heard(): number {
+    return this.#heard
+  }
+
+  /** How many such lines there were. */
+  get panics(): number {
+    return this.#panics
+  }
+
+  /** The guest goes on all the same: it was no panic. */
+  clearPanic(): void {
+    this.#panic = undefined
+  }
+
+  /** Whether the machine was left in order behind the last such line. */
+  get endedInOrder(): boolean {
+    return ORDERLY_END.test(this.#text.slice(this.#panicAt))
+  }
+
+  /** Whether another kernel was booted behind it, as by kdump. */
+  get hasBootedSince(): boolean {
+    return this.#text.includes('Linux version ', this.#panicAt)
+  }
+
+  get #panicAt(): number {
+    return this.#panic === undefined ? 0 : Math.max(0, this.#text.lastIndexOf(this.#panic))
   }
 
   /** From some lines before the panic to the end. */
   sincePanic(lines = 20): string {
-    const { at = 0 } = this.#panic ?? {}
+    const at = this.#panicAt
     const before = lastLines(this.#text.slice(0, at), 4)
     return [...before, ...this.#text.slice(at).split('\n')].slice(0, lines).join('\n')
   }
@@ -75,17 +109,19 @@ export class KernelLog {
     const text = this.#decoder.decode(data, { stream: true }).replaceAll('\r', '')
     this.#text = (this.#text + text).slice(-REMEMBERED)
     this.#line += text
+    this.#heard += text.length
     const whole = this.#line.lastIndexOf('\n') + 1
     if (whole === 0) return
     const lines = this.#line.slice(0, whole)
     this.#line = this.#line.slice(whole)
     for (const [, stage] of lines.matchAll(STAGE))
       if (stage) this.#listener.stage(stage === 'ready' ? 'shell' : stage)
-    const panic = PANIC.exec(lines)
-    if (panic && this.#panic === undefined) {
-      const text = panic[0].trim()
-      this.#panic = { line: text, at: this.#text.lastIndexOf(text) }
-      this.#listener.panic(text)
-    }
+    const panics = lines.match(PANIC) ?? []
+    const last = panics.at(-1)?.trim()
+    if (last === undefined) return
+    const isNew = this.#panic === undefined
+    this.#panics += panics.length
+    this.#panic = last
+    if (isNew) this.#listener.panic(last)
   }
 }

@@ -7,10 +7,11 @@ import type { PlacedDevice } from '../qemu/args.ts'
 import { GuestAgentPort } from '../qemu/guest-agent.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import type { Qmp } from '../qemu/qmp.ts'
-import { panicked } from './death.ts'
 import type { Engine } from './engine.ts'
 import { kernelLines } from './kernel-lines.ts'
 import { KernelLog } from './kernel-log.ts'
+import { PanicWatch } from './panic-watch.ts'
+import { RunWatch } from './run-watch.ts'
 
 /**
  * A guest and the ways to it. The QEMU that it is in may become another one; those who talk to the
@@ -27,6 +28,8 @@ export class Machine {
   noShell: (() => Error) | undefined
   /** Ends with the QEMU that the guest is in. */
   readonly life = new Lifeline()
+  /** Knows whether its CPUs run. */
+  readonly runs: RunWatch
   #engine: Engine
 
   /** @param onStage called with how far the guest's init is */
@@ -35,13 +38,20 @@ export class Machine {
     const { where, streams } = engine
     this.where = where
     this.console = new Console(streams.console, { life, ...where })
+    const panics = new PanicWatch(this)
     this.kernelLog = new KernelLog(this.#kernelLines(engine), {
       stage: onStage,
-      panic: (line) => void panicked(line, { kernelLog: this.kernelLog, life, where }),
+      panic: () => panics.suspect(),
     })
     this.agent = new Agent(streams.agent, (error) => life.alarm(error))
     this.guestAgent = streams.guestAgent && new GuestAgentPort(streams.guestAgent, where)
     this.#engine = engine
+    this.runs = new RunWatch({
+      ...{ machine: this, life },
+      panicked: () => void panics.confirm(),
+      shutDown: (reason) => panics.shutDown(reason),
+      crashLoaded: () => panics.clear(),
+    })
     this.#leanOn(engine)
   }
 

@@ -61,7 +61,7 @@ export class Moves {
 
   async #alone<T>(what: string, fn: () => Promise<T>): Promise<T> {
     this.check(what)
-    const moving = fn()
+    const moving = this.#parts.machine.runs.own(fn)
     this.#moving = { what, done: moving }
     try {
       return await moving

@@ -1,9 +1,8 @@
 import { exec } from '../console/exec.ts'
-import type { Host } from '../host/host.ts'
-import { performance } from '../time.ts'
 import { poll } from '../wait.ts'
 import { awaitInit } from './init.ts'
 import type { Machine } from './machine.ts'
+import { type VcpuTimes, vcpuTimes } from './vcpus.ts'
 
 /** What a guest does for the first time takes longer: done before it is saved, no clone pays for it. */
 const WARM_UPS = 3
@@ -31,7 +30,6 @@ interface QuietOptions {
  * @returns units that its init is still starting
  */
 export async function becomeQuiet(
-  host: Host,
   machine: Machine,
   { isBuiltIn, button, onWait }: QuietOptions,
 ): Promise<string[]> {
@@ -40,28 +38,26 @@ export async function becomeQuiet(
   }
   const unfinished = isBuiltIn ? [] : await awaitInit(machine, onWait)
   for (let i = 0; i < WARM_UPS; i++) await exec(machine, 'true')
-  await idle(host, machine)
+  await idle(machine)
   return unfinished
 }
 
 /** Resolves when the virtual CPUs are idle, or have not been for too long. */
-export async function idle(host: Host, { qmp, qemu, life }: Machine): Promise<void> {
-  const vcpus = await qmp.execute('query-cpus-fast')
-  const threads = [...new Set(vcpus.map((vcpu) => vcpu['thread-id']))]
-  let before = { at: performance.now(), usedMs: Number.NEGATIVE_INFINITY }
+export async function idle(machine: Machine): Promise<void> {
+  let before: VcpuTimes | undefined
   const look = async () => {
-    const used = await Promise.all(threads.map((thread) => usedMs(host, qemu.pid, thread)))
-    const now = { at: performance.now(), usedMs: used.reduce((sum, ms) => sum + ms, 0) }
-    const part = (now.usedMs - before.usedMs) / (now.at - before.at)
+    const now = await vcpuTimes(machine)
+    const ranMs = before === undefined ? Number.POSITIVE_INFINITY : allRan(now) - allRan(before)
+    const part = ranMs / (now.at - (before?.at ?? 0))
     before = now
     return part < IDLE_PART || undefined
   }
-  const patience = { everyMs: INTERVAL_MS, timeoutMs: QUIET_PATIENCE_MS, signal: life.ended }
-  await poll(look, patience).catch(() => life.ended.throwIfAborted())
+  const { ended } = machine.life
+  const patience = { everyMs: INTERVAL_MS, timeoutMs: QUIET_PATIENCE_MS, signal: ended }
+  await poll(look, patience).catch(() => ended.throwIfAborted())
 }
 
-/** Milliseconds of a CPU that a thread has had. */
-async function usedMs(host: Host, pid: number, thread: number): Promise<number> {
-  const text = await host.readFile(`/proc/${pid}/task/${thread}/schedstat`)
-  return Number.parseInt(Buffer.from(text).toString(), 10) / 1e6
+/** Milliseconds of a CPU that all of them have had. */
+function allRan({ threads }: VcpuTimes): number {
+  return [...threads.values()].reduce((sum, { ranMs }) => sum + ranMs, 0)
 }

@@ -49,7 +49,7 @@ export class Snapshots {
   constructor(machine: Machine, shell: Shell, dir: string) {
     this.#machine = machine
     this.#shell = shell
-    this.#file = new SnapshotFile(() => machine.qmp, `${dir}/snapshots`)
+    this.#file = new SnapshotFile(machine.engine.host, () => machine.qmp, `${dir}/snapshots`)
   }
 
   /** @throws GuestError when the guest is never quiet, InfrastructureError when QEMU cannot keep it */

@@ -1,3 +1,4 @@
+import { whyEnded } from '../console/exec.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
 import { openTerminal } from '../console/terminal.ts'
 import type { SessionContext } from './session.ts'
@@ -8,8 +9,10 @@ export async function spawnProgram(
   command: string,
   options: SpawnOptions,
 ): Promise<Program> {
+  const explain = (status: number, elapsedMs: number) =>
+    whyEnded({ agent, life, where }, status, elapsedMs).catch(() => undefined)
   const terminal = openTerminal(agent, command, where)
-  const program = new Program(terminal, command, options, { ...where, life })
+  const program = new Program(terminal, command, options, { ...where, life, explain })
   try {
     await program.ready(options)
   } catch (error) {

@@ -69,6 +69,7 @@ export async function startVm(
     const cloned = await tryToClone(site, spec, common)
     const { machine, shell } = cloned ?? (await boot(site, spec, { ...common, boot: what, login }))
     onStage('ready')
+    machine.runs.begin()
     return new Vm({
       ...{ home: site.home, site, index, accel, boot: what, dir, spec, machine, shell, lease },
       bootMs: performance.now() - machine.startedAt,

@@ -169,7 +169,7 @@ async function makeTemplate(
         throw new InfrastructureError(reason)
       }
       await forgetIdentity(machine, spec)
-      unfinished = await becomeQuiet(host, machine, {
+      unfinished = await becomeQuiet(machine, {
         isBuiltIn: spec.guest === 'default',
         button: machineKind(spec.machine).button,
         onWait: (units) => {

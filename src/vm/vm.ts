@@ -33,7 +33,6 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   readonly #parts: VmParts
   readonly #snapshots: Snapshots
   readonly #moves: Moves
-  #paused = false
   #stopping: Promise<void> | undefined
 
   constructor(parts: VmParts) {
@@ -57,7 +56,7 @@ export class Vm extends GuestAccess implements AsyncDisposable {
 
   get state(): VmState {
     if (this.#machine.life.ended.aborted) return 'stopped'
-    return this.#paused ? 'paused' : 'running'
+    return this.#machine.runs.isPaused ? 'paused' : 'running'
   }
 
   /** What the guest's kernel said since its start. */
@@ -129,7 +128,7 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   async snapshot(): Promise<Snapshot> {
     this.#mustRun('kept')
     this.#moves.check('snapshot')
-    const snapshot = await this.#snapshots.take()
+    const snapshot = await this.#machine.runs.own(() => this.#snapshots.take())
     defer(() => snapshot.drop())
     return snapshot
   }
@@ -144,8 +143,7 @@ export class Vm extends GuestAccess implements AsyncDisposable {
    */
   async restore(snapshot: Snapshot): Promise<void> {
     this.#moves.check('restore')
-    await this.#snapshots.restore(snapshot)
-    this.#paused = false
+    await this.#machine.runs.own(() => this.#snapshots.restore(snapshot))
   }
 
   /**
@@ -173,7 +171,6 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   async reset({ timeout = '120s' }: { timeout?: Duration } = {}): Promise<void> {
     this.gone.throwIfAborted()
     await this.#moves.reset(timeout)
-    this.#paused = false
   }
 
   /**
@@ -193,15 +190,13 @@ export class Vm extends GuestAccess implements AsyncDisposable {
   async pause(): Promise<void> {
     this.gone.throwIfAborted()
     this.#moves.check('pause')
-    await this.#machine.qmp.execute('stop')
-    this.#paused = true
+    await this.#machine.runs.pause()
   }
 
   async resume(): Promise<void> {
     this.gone.throwIfAborted()
     this.#moves.check('resume')
     await this.#machine.qmp.execute('cont')
-    this.#paused = false
   }
 
   /** Asks the guest to power itself off, and waits until it has. */
@@ -238,9 +233,11 @@ export class Vm extends GuestAccess implements AsyncDisposable {
 
   #mustRun(what: string): void {
     this.gone.throwIfAborted()
-    if (!this.#paused) return
+    if (this.state !== 'paused') return
+    const { still } = this.#machine.life
     throw new UsageError(`${this.name}: a VM that is paused cannot be ${what}`, {
-      hint: 'vm.resume() first: the guest has a part in it',
+      hint: still?.cause ? still.hint : 'vm.resume() first: the guest has a part in it',
+      cause: still?.cause,
     })
   }
 

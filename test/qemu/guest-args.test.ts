@@ -15,7 +15,7 @@ describe('a guest of the user’s own', () => {
     expect(valuesOf('-chardev', { boot }).join('\n')).not.toContain('klog')
     expect(valuesOf('-device', { boot }).join('\n')).not.toContain('virtconsole')
     expect(valuesOf('-device', { boot })).toContain(
-      'virtserialport,chardev=agent,name=vitest-dut.agent',
+      'virtserialport,id=agent,chardev=agent,name=vitest-dut.agent',
     )
   })
 

@@ -1,0 +1,99 @@
+import type { Exit, Host } from './host.ts'
+import { isFull } from './room.ts'
+
+/** Control groups' own counters of processes that were killed for want of memory: of version 2, and 1. */
+const COUNTERS = [
+  { controller: '', root: '/sys/fs/cgroup', file: 'memory.events' },
+  { controller: '', root: '/sys/fs/cgroup/unified', file: 'memory.events' },
+  { controller: 'memory', root: '/sys/fs/cgroup/memory', file: 'memory.oom_control' },
+]
+const VMSTAT = '/proc/vmstat'
+
+/** What a process has mapped that can run out while it lives. */
+export interface Mapped {
+  /** A folder whose file system has a page for each that the process writes. */
+  folder?: string
+  /** Of the host's pool of huge pages. */
+  hugepages?: boolean
+}
+
+/** Says why a signal ended a process, as one sentence; undefined where nothing is known. */
+export type Explain = (exit: Exit) => Promise<string | undefined>
+
+/** Takes down what is needed to say later why a signal ended a process that has just been started. */
+export function watchKills(host: Host, pid: number, mapped: Mapped = {}): Explain {
+  const before = counters(host, pid)
+  return async ({ signal }) => {
+    if (signal === 'SIGKILL') return whyKilled(host, pid, await before)
+    if (signal === 'SIGBUS') return whyNoPage(host, mapped)
+    if (signal === 'SIGSEGV') {
+      const line = await kernelLine(host, `[${pid}]: segfault`)
+      const said = line === undefined ? '' : `, as the host's kernel says: ${line}`
+      return `it read or wrote where it may not, which is a fault of the program${said}`
+    }
+    return undefined
+  }
+}
+
+/** How many processes were killed for want of memory so far, by the file that counts them. */
+async function counters(host: Host, pid: number): Promise<Map<string, number>> {
+  const groups = (await text(host, `/proc/${pid}/cgroup`)).split('\n').flatMap((line) => {
+    const [, controllers = '', path = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
+    return COUNTERS.flatMap(({ controller, root, file }) =>
+      controllers.split(',').includes(controller) ? [`${root}${path}/${file}`] : [],
+    )
+  })
+  const files = [...groups, VMSTAT]
+  const counts = await Promise.all(files.map((file) => countOf(host, file)))
+  return new Map(files.flatMap((file, i) => (counts[i] === undefined ? [] : [[file, counts[i]]])))
+}
+
+async function whyKilled(
+  host: Host,
+  pid: number,
+  before: ReadonlyMap<string, number>,
+): Promise<string | undefined> {
+  const line = await kernelLine(host, `Killed process ${pid} `)
+  const grown: string[] = []
+  for (const [file, count] of before) {
+    if (((await countOf(host, file)) ?? 0) > count) grown.push(file)
+  }
+  const group = grown.find((file) => file !== VMSTAT)
+  const folder = group?.slice(0, group.lastIndexOf('/'))
+  const room = `give the VMs less memory, or start fewer at a time`
+  if (folder !== undefined) {
+    return `the host's kernel killed it for want of memory: its control group ${folder} is at its limit; ${room}`
+  }
+  if (line !== undefined) return `the host's kernel killed it for want of memory: ${line}; ${room}`
+  if (grown.length === 0) return undefined
+  return `the host's kernel has killed processes for want of memory meanwhile, this one most likely (dmesg shows it); ${room}`
+}
+
+async function whyNoPage(host: Host, { folder, hugepages }: Mapped): Promise<string> {
+  const cannot = 'a page of its memory could not be had'
+  if (hugepages)
+    return `${cannot}: the host's pool of huge pages is used up (HugePages_Free in /proc/meminfo)`
+  if (folder === undefined) return `${cannot}: the memory of the host has an error (dmesg shows it)`
+  return (await isFull(host, folder))
+    ? `${cannot}: the file system of ${folder} is full; make room there, or start fewer VMs at a time`
+    : `${cannot}: has something cut its memory file short, or filled the file system of ${folder} for a moment?`
+}
+
+/** The last line of the host's kernel that has those words; undefined also where it may not be read. */
+async function kernelLine(host: Host, words: string): Promise<string | undefined> {
+  const { stdout } = await host.run('dmesg', []).catch(() => ({ stdout: '' }))
+  const line = stdout.split('\n').findLast((one) => one.includes(words))
+  return line?.replace(/^\[.*?\] */, '')
+}
+
+async function countOf(host: Host, file: string): Promise<number | undefined> {
+  const found = /^oom_kill (\d+)$/m.exec(await text(host, file))?.[1]
+  return found === undefined ? undefined : Number(found)
+}
+
+async function text(host: Host, path: string): Promise<string> {
+  return host.readFile(path).then(
+    (bytes) => Buffer.from(bytes).toString(),
+    () => '',
+  )
+}
