@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import type { TestProject, Vite, Vitest } from 'vitest/node'
 import { UsageError } from '../errors.ts'
+import { endWithKilledWorkers } from './killed-workers.ts'
 import { type PluginOptions, type ResolvedPluginOptions, resolvePluginOptions } from './options.ts'
 import './provided.ts'
 import { DutReporter } from './reporter.ts'
@@ -47,6 +48,7 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       if (equipped.has(vitest)) return
       equipped.add(vitest)
       hideWrappers(vitest.config)
+      endWithKilledWorkers()
       vitest.config.reporters.push(new DutReporter(vitest) as never)
       // Where it could not be opened, Vitest has told why already.
       const opened = () => currentRun(vitest)?.catch(() => undefined)
