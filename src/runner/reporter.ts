@@ -1,7 +1,7 @@
 import { relative } from 'node:path'
 import type { Reporter, TestCase, Vitest } from 'vitest/node'
 import { currentRun } from './run.ts'
-import { summaryTable } from './summary.ts'
+import { SUMMARY_TITLE, summaryTable } from './summary.ts'
 
 /** Keeps progress lines and Vitest's own output apart, and prints the closing table of suites that ask for it. */
 export class DutReporter implements Reporter {
@@ -24,7 +24,8 @@ export class DutReporter implements Reporter {
     const run = await currentRun(this.#vitest)
     run?.view.clear()
     if (run === undefined || run.suites.size === 0) return
-    this.#vitest.logger.log(`\n${summaryTable([...run.suites.values()])}\n`)
+    const table = summaryTable([...run.suites.values()])
+    this.#vitest.logger.log(`\n${SUMMARY_TITLE}\n${table}\n`)
     run.suites.clear()
   }
 }

@@ -8,6 +8,10 @@ export interface SuiteSummary {
   notes: { test: string; state: string; text: string }[]
 }
 
+/** What its times are; those of the lines that tell how VMs start include waiting, and saving a template. */
+export const SUMMARY_TITLE =
+  'VMs (ready after: from the start of its QEMU to the first answer of its shell)'
+
 /** A table of what happened: each suite's VMs, how long each took to be ready, what tests noted. */
 export function summaryTable(suites: readonly SuiteSummary[]): string {
   const rows: string[][] = []

@@ -95,8 +95,13 @@ export async function orDeath(
   }
 }
 
+const HINT = 'a slow host needs a longer bootTimeout; else look at the kernel lines above'
+const HINTS: Record<string, string> = {
+  login: `a slow host needs a longer bootTimeout; a guest that asks in other words, login: { loginPrompt }, and one that has asked and been answered, login: { shellPrompt }`,
+}
+
 async function awaitReady(
-  { life, kernelLog, console, where, startedAt }: Machine,
+  machine: Machine,
   {
     bootTimeoutMs,
     signal,
@@ -109,7 +114,7 @@ async function awaitReady(
     ready(stop: AbortSignal): Promise<unknown>
   },
 ): Promise<void> {
-  const tail = () => `${kernelLog.tail()}\n${console.tail()}`
+  const { life, where, startedAt } = machine
   const over = new AbortController()
   try {
     await waitFor(ready(over.signal), {
@@ -119,8 +124,8 @@ async function awaitReady(
         new GuestError(`the guest did not come up, it got as far as "${stage()}"`, {
           ...where,
           elapsedMs: performance.now() - startedAt,
-          tail: tail(),
-          hint: 'a slow host needs a longer bootTimeout; else look at the kernel lines above',
+          tail: machine.tail(),
+          hint: HINTS[stage()] ?? HINT,
         }),
     })
   } catch (error) {
@@ -128,7 +133,7 @@ async function awaitReady(
     if (error === life.still?.cause) throw error
     if (signal?.aborted) throw error
     throw new GuestError(`the guest did not boot (stage "${stage()}"): ${asError(error).message}`, {
-      tail: tail(),
+      tail: machine.tail(),
       elapsedMs: performance.now() - startedAt,
       cause: error,
     })

@@ -84,6 +84,13 @@ export class Machine {
     this.#engine.stopping = stopping
   }
 
+  /** The last lines of the guest's kernel and of its console, which may be one stream. */
+  tail(lines = 20): string {
+    const console = this.console.tail(lines)
+    const isOneStream = this.#engine.streams.kernelLog === undefined
+    return isOneStream ? console : `${this.kernelLog.tail(lines)}\n${console}`
+  }
+
   /** From here on, the end of the QEMU that it is in is not its own. */
   leave(): void {
     this.#engine.stopping = true

@@ -65,13 +65,13 @@ export async function beginAnew(
   const own = spec.guest !== 'default'
   const login = loginOf(spec)
   const over = new AbortController()
-  const { agent, kernelLog, console, where, life } = machine
+  const { agent, where, life } = machine
   const patience = {
     timeoutMs: parseDuration(timeout, 'timeout'),
     signal: stopSignal(life.signal, signal),
     onTimeout: (elapsedMs: number) =>
       new GuestError('the guest did not come up again', {
-        ...{ ...where, elapsedMs, tail: `${kernelLog.tail()}\n${console.tail()}` },
+        ...{ ...where, elapsedMs, tail: machine.tail() },
         hint: 'a slow host needs a longer timeout; else look at the kernel lines above',
       }),
   }
