@@ -9,8 +9,6 @@ import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './fra
 import { type Identity, identityBytes, newSeed } from './identity.ts'
 import { Outbox } from './outbox.ts'
 
-export type { Channel, ChannelListener } from './conversations.ts'
-
 /** The default guest's agent, at the other end of a virtio-serial port. */
 export class Agent {
   readonly #outbox: Outbox<Uint8Array>

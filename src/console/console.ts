@@ -19,8 +19,11 @@ export interface ConsoleOptions {
   dut?: string
 }
 
+/** The terminal itself, or standard error where that is apart from it. */
+export type TextSource = 'terminal' | 'stderr'
+
 export interface ConsoleListener {
-  text(text: string): void
+  text(text: string, source: TextSource): void
   mark?(mark: Mark): void
   /** Somebody typed by hand, past the shell protocol. */
   typed?(data: string | Uint8Array): void
@@ -53,6 +56,10 @@ export class Console {
     this.where = { vm, dut }
     this.#outbox = new Outbox((data) => stream.write(data))
     stream.onData((data) => this.#hear(data))
+    const errors = new Tokenizer(new MarkReader())
+    stream.onStderr?.((data) => {
+      for (const token of errors.push(data)) if ('text' in token) this.#print(token.text, 'stderr')
+    })
   }
 
   /** From now on `secret` is shown as `***` wherever it is printed; `''` ends that. */
@@ -174,10 +181,10 @@ export class Console {
     for (const shell of shells) shell.mark?.(mark)
   }
 
-  #print(text: string): void {
+  #print(text: string, source: TextSource = 'terminal'): void {
     if (text === '') return
     this.#remember(text)
-    for (const listener of [...this.#listeners]) listener.text(text)
+    for (const listener of [...this.#listeners]) listener.text(text, source)
   }
 
   #remember(text: string): void {

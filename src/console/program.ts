@@ -12,10 +12,13 @@ import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
+import { Answer, describePrompt } from './answer.ts'
 import { Capture, tooMuchError } from './capture.ts'
 import { Console } from './console.ts'
 import { explained } from './explained.ts'
 import { describePattern, type Pattern } from './pattern.ts'
+import type { ProgramContext, ProgramTerminal, SpawnOptions } from './program-options.ts'
+import { CutPrompt } from './prompt.ts'
 import {
   type CmdOptions,
   type CmdResult,
@@ -24,34 +27,8 @@ import {
   type Step,
   type StepResult,
 } from './steps.ts'
-import type { ByteStream } from './stream.ts'
 
-/** A terminal with a program on it, in a guest or on the host. */
-export interface ProgramTerminal extends ByteStream {
-  /** The program's status; rejects only where it could not be started. */
-  readonly exited: Promise<number>
-  /** Ends the terminal and everything on it. */
-  close(): void
-}
-
-export interface SpawnOptions {
-  /** What the program prints when it waits for a line, e.g. `'testpmd> '`. */
-  prompt?: Pattern
-  /** Time until the first prompt; 30 s where none is given. */
-  timeout?: Duration
-  signal?: AbortSignal
-  /** Hears all that it prints, also where it never gets to its prompt. */
-  onText?: (text: string) => void
-}
-
-export interface ProgramContext {
-  vm?: string
-  dut?: string
-  /** Of the machine that the program runs on. */
-  life?: Lifeline
-  /** Says why a program ended with that status by itself, where more is known. */
-  explain?: (status: number, elapsedMs: number) => Promise<string | undefined>
-}
+export type { ProgramContext, ProgramTerminal, SpawnOptions }
 
 /** A status above it is that of a program that a signal ended. */
 const SIGNALLED = 128
@@ -63,24 +40,30 @@ export class Program {
   /** Resolves with the program's status when it has ended. */
   readonly exited: Promise<number>
   readonly #terminal: ProgramTerminal
-  readonly #prompt: Pattern
+  readonly #prompt: Pattern | CutPrompt
+  readonly #stderr: 'merged' | 'apart'
   readonly #turn = new Mutex()
-  /** A command whose time was over before the prompt came; it comes first. */
-  #busyWith: string | undefined
+  /** What has been printed since the last line was typed. */
+  #answer: Answer
+  /** Whether its time was over before the prompt came, which comes first then. */
+  #isLate = false
   #closing = false
 
   constructor(
     terminal: ProgramTerminal,
     command: string,
-    { prompt = '', onText }: SpawnOptions,
+    { prompt = '', stderr = 'merged', onText }: SpawnOptions,
     { life: parent, explain, ...where }: ProgramContext,
   ) {
     const startedAt = performance.now()
     this.command = command
     this.#terminal = terminal
     this.#prompt = prompt
+    this.#stderr = stderr
     const life = new Lifeline(parent)
     this.console = new Console(terminal, { ...where, life })
+    this.#answer = new Answer(this.#prompt)
+    this.console.subscribe({ text: (text, source) => this.#answer.push(text, source) })
     if (onText) this.console.subscribe({ text: onText })
     this.exited = terminal.exited
     this.exited.then(
@@ -100,7 +83,19 @@ export class Program {
 
   /** Waits for the first prompt; nothing to wait for where no prompt was given. */
   async ready({ timeout = '30s', signal }: SpawnOptions = {}): Promise<void> {
-    if (this.#prompt !== '') await this.console.expect(this.#prompt, timeout, { signal })
+    if (this.#prompt === '') return this.#answer.forget()
+    if (this.#stderr === 'merged' && !(this.#prompt instanceof CutPrompt)) {
+      await this.console.expect(this.#prompt, timeout, { signal })
+      return this.#answer.forget()
+    }
+    await this.#wait(
+      this.#answer.prompted,
+      parseDuration(timeout, 'timeout'),
+      signal,
+      (elapsedMs) => this.#lateError(`${describePrompt(this.#prompt)} was not printed`, elapsedMs),
+    )
+    this.#answer.forget()
+    this.console.skip()
   }
 
   /**
@@ -141,7 +136,12 @@ export class Program {
     this.console.write(`${line}\n`)
     return waitFor(this.exited, {
       timeoutMs: parseDuration(timeout),
-      onTimeout: (elapsedMs) => this.#timeoutError(line, `${this.#name} did not end`, elapsedMs),
+      onTimeout: (elapsedMs) =>
+        this.#lateError(
+          `${JSON.stringify(line)} in ${this.#name}: ${this.#name} did not end in time`,
+          elapsedMs,
+          line,
+        ),
     })
   }
 
@@ -150,13 +150,9 @@ export class Program {
     this.#closing = true
     if (this.console.life.ended.aborted) return
     this.#terminal.close()
-    await waitFor(
-      this.exited.then(
-        () => {},
-        () => {},
-      ),
-      { timeoutMs: parseDuration(timeout), signal: this.console.life.ended },
-    ).catch((error) => {
+    const gone = this.exited.catch(() => {})
+    const options = { timeoutMs: parseDuration(timeout), signal: this.console.life.ended }
+    await waitFor(gone, options).catch((error) => {
       if (!this.console.life.ended.aborted) throw error
     })
   }
@@ -167,48 +163,64 @@ export class Program {
 
   async #step({ command, expect, timeoutMs }: Step, signal?: AbortSignal): Promise<StepResult> {
     const startedAt = performance.now()
-    const awaited = expect === '' ? this.#prompt : expect
-    if (this.#busyWith !== undefined && this.#prompt !== '') {
-      await this.console.expect(this.#prompt, `${timeoutMs}ms`, { signal })
-      this.#busyWith = undefined
+    const isForPrompt = expect === ''
+    const late = (elapsedMs: number) => {
+      const missed = isForPrompt ? describePrompt(this.#prompt) : describePattern(expect)
+      const what = `${JSON.stringify(command)} in ${this.#name}: ${missed} was not printed in time`
+      return this.#lateError(what, elapsedMs, command)
     }
+    if (this.#isLate) await this.#wait(this.#answer.prompted, timeoutMs, signal, late)
+    this.#isLate = false
     this.console.skip()
+    const answer = new Answer(this.#prompt, command)
     const met = Promise.withResolvers<void>()
     const onOver = () => met.reject(this.#tooMuchError(command))
-    const capture = new Capture(awaited, { echo: `${command}\n`, onOver })
-    const prompt = new Capture(this.#prompt, { echo: `${command}\n` })
+    const capture = new Capture(expect, { echo: `${command}\n`, onOver })
     const unsubscribe = this.console.subscribe({
-      text: (text) => {
-        capture.push(text)
-        prompt.push(text)
+      text: (text, source) => {
+        if (source === 'terminal') capture.push(text)
         if (capture.matched) met.resolve()
       },
     })
     try {
+      this.#answer = answer
       this.console.write(`${command}\n`)
-      if (awaited === '') met.resolve()
-      await waitFor(met.promise, {
+      if (isForPrompt && this.#prompt === '') met.resolve()
+      await this.#wait(
+        isForPrompt ? Promise.race([answer.prompted, met.promise]) : met.promise,
         timeoutMs,
-        signal: stopSignal(this.console.life.signal, signal),
-        onTimeout: (elapsedMs) =>
-          this.#timeoutError(command, `${describePattern(awaited)} was not printed`, elapsedMs),
-      })
+        signal,
+        late,
+      )
     } catch (error) {
-      if (!prompt.matched) this.#busyWith = command
+      this.#isLate = this.#prompt !== '' && !answer.isPrompted
+      answer.forget()
       throw await explained(error, this.console.life)
     } finally {
       unsubscribe()
       this.console.skip()
     }
-    const output = expect === '' ? capture.before : capture.text
-    return { command, expect, output, durationMs: performance.now() - startedAt }
+    const { stderr } = answer
+    const output = isForPrompt ? answer.output : capture.text
+    answer.forget()
+    const durationMs = performance.now() - startedAt
+    return { command, expect, output, ...(this.#stderr === 'apart' && { stderr }), durationMs }
   }
 
-  #timeoutError(command: string, missed: string, elapsedMs: number): CommandTimeoutError {
-    const what = `${JSON.stringify(command)} in ${this.#name}: ${missed} in time`
+  #wait(
+    met: Promise<void>,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    onTimeout: (elapsedMs: number) => CommandTimeoutError,
+  ): Promise<void> {
+    const stop = stopSignal(this.console.life.signal, signal)
+    return waitFor(met, { timeoutMs, signal: stop, onTimeout })
+  }
+
+  #lateError(what: string, elapsedMs: number, command?: string): CommandTimeoutError {
     return new CommandTimeoutError(what, {
       ...this.console.where,
-      command,
+      ...(command !== undefined && { command }),
       elapsedMs,
       tail: this.console.tail(),
       hint: this.console.life.still?.hint,

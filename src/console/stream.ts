@@ -2,6 +2,11 @@
 export interface ByteStream {
   onData(listener: (data: Uint8Array) => void): void
   write(data: string | Uint8Array): void
+  /**
+   * Where standard error is apart from the terminal: what is written to it, before what the terminal is
+   * given later.
+   */
+  onStderr?(listener: (data: Uint8Array) => void): void
 }
 
 /** The same bytes, of which those are kept that come before somebody listens. */

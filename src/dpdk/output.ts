@@ -1,17 +1,27 @@
+import { CutPrompt } from '../console/prompt.ts'
+
 /**
- * What testpmd's threads print at any moment, in the middle of a prompt or an echo too: the vhost
- * library's log lines, and the ports' events, which begin with an empty line of their own.
+ * testpmd's prompt, which cmdline writes character by character. Log lines go to standard error, but what
+ * a thread prints, such as a port's event, goes where the prompt does.
  */
-const LOG = String.raw`(?:VHOST_\w+: [^\n]*\n|\nPort \d+: [\w ]+ event\n)`
-const LOGS = new RegExp(LOG, 'g')
+export const PROMPT = new CutPrompt('testpmd> ', "testpmd's prompt")
 
-/** The prompt, which cmdline writes byte by byte: a log line may stand between any two of them. */
-export const PROMPT = new RegExp([...'testpmd> '].join(`${LOG}*`))
+/** What testpmd's callbacks print at any moment, with an empty line of their own before it. */
+const EVENT = /\nPort \d+: [\w -]+ event\n/g
+/** One whose own empty line ended the echo. Its last newline is that of the echo. */
+const EVENT_IN_ECHO = /^(?:Port \d+: [\w -]+ event\n\n)+/
 
-/** `output` without log lines, and without the echo of the line that it answers. */
-export function cleanOutput(output: string, line: string): string {
-  const text = output.replaceAll(LOGS, '')
-  return text.startsWith(`${line}\n`) ? text.slice(line.length + 1) : text
+/** A library's log line: its name, or the function's, comes first. */
+const LOG_LINE = /^(?:[A-Z][A-Z0-9_.]*|\w+\(\)): .*\n?/gm
+
+/** An answer without the ports' events that came in between. */
+export function withoutEvents(answer: string): string {
+  return answer.replace(EVENT_IN_ECHO, '').replaceAll(EVENT, '')
+}
+
+/** What testpmd itself wrote to standard error, as far as that can be told from the libraries' lines. */
+export function withoutLogs(stderr: string): string {
+  return stderr.replaceAll(LOG_LINE, '')
 }
 
 /** Complaints after which testpmd shows its prompt as if nothing had happened (app/test-pmd of 22.11). */

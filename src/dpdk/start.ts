@@ -40,7 +40,9 @@ export async function testpmd(target: Target, options: TestpmdOptions = {}): Pro
   }
   try {
     const timeout = `${Math.max(1, Math.round(deadline - performance.now()))}ms`
-    program = await spawn(target, argv, { prompt: PROMPT, timeout, onText })
+    program = await spawn(target, argv, {
+      ...{ prompt: PROMPT, stderr: 'apart', timeout, onText },
+    })
   } catch (error) {
     throw startError(target, { error, printed, command })
   } finally {

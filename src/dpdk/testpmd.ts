@@ -3,7 +3,7 @@ import { UsageError } from '../errors.ts'
 import { checkInteger } from '../options.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { poll } from '../wait.ts'
-import { cleanOutput, findComplaint } from './output.ts'
+import { findComplaint, withoutEvents, withoutLogs } from './output.ts'
 import {
   type ForwardStats,
   type PortInfo,
@@ -22,7 +22,7 @@ export type ForwardMode =
 export interface TestpmdCmdOptions {
   /** 30 s by default. */
   timeout?: Duration
-  /** False: what testpmd complains about is output like any other. */
+  /** False: what testpmd complains about is output like any other, and comes first. */
   check?: boolean
   signal?: AbortSignal
 }
@@ -42,8 +42,8 @@ export class Testpmd implements AsyncDisposable {
   }
 
   /**
-   * Types a line; resolves with what it printed, without echo, prompt, and the log lines of other
-   * threads that came in between.
+   * Types a line; resolves with what it printed, without echo, prompt, and what other threads logged
+   * and printed meanwhile.
    *
    * @throws GuestError (in a guest) or InfrastructureError (on a DUT) when testpmd complains, although
    *   it lives on: `Bad arguments`, `Invalid port 7`, `Start ports failed`, …
@@ -54,14 +54,15 @@ export class Testpmd implements AsyncDisposable {
     { timeout = '30s', check = true, signal }: TestpmdCmdOptions = {},
   ): Promise<string> {
     checkLine(line)
-    const { output } = await this.program.cmd(line, '', timeout, { signal })
-    const complaint = check ? findComplaint(output) : undefined
-    if (complaint !== undefined) {
-      throw targetError(this.#target, `testpmd: ${JSON.stringify(line)}: ${complaint.line}`, {
-        ...{ command: line, tail: output, hint: complaint.hint },
-      })
-    }
-    return cleanOutput(output, line)
+    const { output, steps } = await this.program.cmd(line, '', timeout, { signal })
+    const answer = withoutEvents(output)
+    const stderr = steps[0]?.stderr ?? ''
+    if (!check) return withoutLogs(stderr) + answer
+    const complaint = findComplaint(stderr) ?? findComplaint(answer)
+    if (complaint === undefined) return answer
+    throw targetError(this.#target, `testpmd: ${JSON.stringify(line)}: ${complaint.line}`, {
+      ...{ command: line, tail: stderr + answer, hint: complaint.hint },
+    })
   }
 
   /** Starts forwarding, in another mode where one is given; `txFirst` sends that many bursts first. */

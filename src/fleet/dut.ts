@@ -92,7 +92,7 @@ export class Dut implements VmHome, AsyncDisposable {
   async spawn(command: string | readonly string[], options: SpawnOptions = {}): Promise<Program> {
     stopSignal(options.signal)?.throwIfAborted()
     const line = typeof command === 'string' ? command : command.join(' ')
-    const terminal = hostTerminal(this, command)
+    const terminal = hostTerminal(this, command, options)
     const where = { dut: this.name, explain: terminal.explain }
     const program = new Program(terminal, line, options, where)
     this.#programs.add(program)

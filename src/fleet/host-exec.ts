@@ -1,7 +1,7 @@
 import type { ExecOptions } from '../console/exec.ts'
 import type { ExecResult } from '../console/exec-result.ts'
 import { checkCommand, endError, nameOf, resultOf } from '../console/exec-result.ts'
-import type { ProgramTerminal } from '../console/program.ts'
+import type { ProgramTerminal, SpawnOptions } from '../console/program.ts'
 import { CommandTimeoutError, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { watchKills } from '../host/killed.ts'
@@ -64,12 +64,14 @@ export async function hostExec(
 export function hostTerminal(
   { host, dir }: Omit<OnHost, 'name'>,
   command: string | readonly string[],
+  { stderr = 'merged' }: Pick<SpawnOptions, 'stderr'> = {},
 ): ProgramTerminal & { explain: () => Promise<string | undefined> } {
   const [file = '', ...args] = typeof command === 'string' ? ['bash', '-c', command] : command
-  const pty = host.openPty(file, args, { env: suiteEnv(dir), leash: true })
+  const pty = host.openPty(file, args, { env: suiteEnv(dir), leash: true, stderr })
   const explain = watchKills(host, pty.pid, { hugepages: true })
   return {
     onData: (listener) => pty.onData(listener),
+    onStderr: (listener) => pty.onStderr(listener),
     write: (data) => pty.write(data),
     exited: pty.exited.then((exit) => exit.exitCode),
     explain: () => pty.exited.then(explain),

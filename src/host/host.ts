@@ -37,6 +37,8 @@ export interface Pty {
   readonly pid: number
   /** Bytes as they come. Register in the same tick as `openPty`: what nobody listens to is dropped. */
   onData(listener: (data: Uint8Array) => void): void
+  /** Standard error, where it is apart: what was written to it, before what the terminal is given later. */
+  onStderr(listener: (data: Uint8Array) => void): void
   /** Types as soon as the program has read enough of what was typed before; nothing once it has ended. */
   write(data: string | Uint8Array): void
   /** Takes back what there has been no room for on the terminal so far, and so was not typed. */
@@ -53,6 +55,8 @@ export interface PtyOptions {
   /** Terminal width in characters; 1000 by default, so that nothing wraps. */
   cols?: number
   rows?: number
+  /** `'apart'`: standard error is no terminal, and comes through {@link Pty.onStderr}. */
+  stderr?: 'merged' | 'apart'
   /** As {@link RunOptions.leash}. */
   leash?: boolean
 }

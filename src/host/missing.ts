@@ -17,6 +17,7 @@ const PACKAGES: Record<string, string> = {
   df: 'coreutils',
   du: 'coreutils',
   head: 'coreutils',
+  mkfifo: 'coreutils',
   mktemp: 'coreutils',
   mv: 'coreutils',
   od: 'coreutils',

@@ -5,6 +5,7 @@ import type { IPty } from '@lydell/node-pty'
 import { bound, letGo } from './bound.ts'
 import type { Exit, Pty, PtyOptions } from './host.ts'
 import { nodePty } from './node-pty.ts'
+import { openErrors } from './pty-errors.ts'
 import { type Master, Typing } from './typing.ts'
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) => [n, name]))
@@ -19,9 +20,10 @@ const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, n]) =
 export function openPty(
   file: string,
   args: readonly string[],
-  { cwd, env, cols = 1000, rows = 50, leash = false }: PtyOptions = {},
+  { cwd, env, cols = 1000, rows = 50, stderr = 'merged', leash = false }: PtyOptions = {},
 ): Pty {
-  const terminal = nodePty().spawn(...bound(file, args), {
+  const errors = stderr === 'apart' ? openErrors() : undefined
+  const terminal = nodePty().spawn(...bound(...(errors?.redirect(file, args) ?? [file, args])), {
     name: 'dumb',
     cols,
     rows,
@@ -36,6 +38,7 @@ export function openPty(
     terminal.onExit(({ exitCode, signal }) => {
       running = false
       unleash()
+      errors?.close()
       resolve(
         signal ? { exitCode: 128 + signal, signal: SIGNAL_NAMES.get(signal) ?? '' } : { exitCode },
       )
@@ -44,7 +47,12 @@ export function openPty(
   return {
     pid: terminal.pid,
     // With encoding null node-pty gives Buffers, though its types still say string.
-    onData: (listener) => void terminal.onData((data) => listener(data as unknown as Uint8Array)),
+    onData: (listener) =>
+      void terminal.onData((data) => {
+        errors?.drain()
+        listener(data as unknown as Uint8Array)
+      }),
+    onStderr: (listener) => errors?.onData(listener),
     // What the caller does to its bytes afterwards is not typed.
     write: (data) => typing.add(Buffer.from(data as Uint8Array)),
     takeBack: () => typing.takeBack(),

@@ -11,7 +11,7 @@ export async function spawnProgram(
 ): Promise<Program> {
   const explain = (status: number, elapsedMs: number) =>
     whyEnded({ agent, life, where }, status, elapsedMs).catch(() => undefined)
-  const terminal = openTerminal(agent, command, where)
+  const terminal = openTerminal(agent, command, where, options)
   const program = new Program(terminal, command, options, { ...where, life, explain })
   try {
     await program.ready(options)

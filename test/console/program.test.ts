@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Program, type ProgramContext, type SpawnOptions } from '../../src/console/program.ts'
+import { CutPrompt } from '../../src/console/prompt.ts'
 import { CommandTimeoutError, GuestError, InfrastructureError } from '../../src/errors.ts'
 import { hostTerminal } from '../../src/fleet/host-exec.ts'
 import { localHost } from '../../src/host/local.ts'
@@ -21,7 +22,7 @@ function start(
   options: SpawnOptions,
   context: ProgramContext = { dut: 'dut0' },
 ): Program {
-  const terminal = hostTerminal({ host: localHost(), dir: '/' }, ['bash', '-c', script])
+  const terminal = hostTerminal({ host: localHost(), dir: '/' }, ['bash', '-c', script], options)
   const program = new Program(terminal, 'listener', options, context)
   onTestFinished(() => program.close())
   return program
@@ -125,6 +126,45 @@ describe('a line whose time is over', () => {
     await program.expect('started\n', '5s')
     stop.abort(new Error('the test is over'))
     await expect(running).rejects.toThrow('the test is over')
+  })
+})
+
+describe('a program whose threads print at any moment', () => {
+  /** Between any two characters of echo and prompt it has the line of another thread. */
+  const TALKER = `
+stty -echo
+say() { local i; for ((i = 0; i < \${#1}; i++)); do ((i)) && printf '\\nPort %s: is up\\n' $i; printf %s "\${1:i:1}"; done; }
+say '> prompt> '
+while IFS= read -r line; do
+  say "$line"; echo
+  eval "$line"
+  echo logged >&2
+  say '> prompt> '
+done`
+  const prompt = new CutPrompt('> prompt> ', 'its prompt')
+
+  test('gives its answer alone, and what it wrote to standard error beside that', async () => {
+    const program = await spawn(TALKER, { prompt, stderr: 'apart' })
+    for (const line of ['echo one', 'echo two; echo no >&2', 'true']) {
+      const { output, steps } = await program.cmd(line, '', '10s')
+      expect(output).toBe(/echo (\w+)/.exec(line)?.[1]?.concat('\n') ?? '')
+      expect(steps[0]?.stderr).toBe(line.includes('no') ? 'no\nlogged\n' : 'logged\n')
+    }
+    expect(program.console.text).toContain('logged\n')
+  })
+
+  test('has its prompt named in words when that does not come', async () => {
+    const program = await spawn(TALKER, { prompt, stderr: 'apart' })
+    const error = await program.cmd('read -r', '', '200ms').catch((error) => error)
+    expect(error.message).toMatch(/"read -r" in listener: its prompt was not printed in time/)
+    program.console.write('\n')
+    expect((await program.cmd('echo next', '', '10s')).output).toBe('next\n')
+  })
+
+  test('has an expected text looked for on the terminal only', async () => {
+    const program = await spawn(TALKER, { prompt, stderr: 'apart' })
+    const { output } = await program.cmd('echo here >&2; echo and here', 'here', '10s')
+    expect(output).toContain('and here')
   })
 })
 

@@ -17,7 +17,22 @@ describe('a terminal in the guest', () => {
   test('is asked for with its size, wide enough that nothing wraps, and its command', async () => {
     const { asked } = await open('vim x')
     expect([asked.readUInt16LE(0), asked.readUInt16LE(2)]).toEqual([50, 1000])
-    expect(`${asked.subarray(4)}`).toBe('vim x')
+    expect(asked[4]).toBe(0)
+    expect(`${asked.subarray(5)}`).toBe('vim x')
+  })
+
+  test('gives standard error apart where that is asked for', async () => {
+    const peer = await agentPeer()
+    const terminal = openTerminal(peer.agent, 'top', peer.where, { stderr: 'apart' })
+    const { channel, payload } = await peer.until('pty')
+    expect(payload[4]).toBe(1)
+    const heard: string[] = []
+    terminal.onData((data) => heard.push(`out ${Buffer.from(data)}`))
+    terminal.onStderr?.((data) => heard.push(`err ${Buffer.from(data)}`))
+    peer.say('err', channel, 'a')
+    peer.say('out', channel, 'b')
+    await poll(() => heard[1])
+    expect(heard).toEqual(['err a', 'out b'])
   })
 
   test('gives what is printed, and takes what is typed', async () => {

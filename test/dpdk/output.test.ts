@@ -1,51 +1,32 @@
 import { expect, test } from 'vitest'
-import { Matcher } from '../../src/console/pattern.ts'
-import { cleanOutput, findComplaint, PROMPT } from '../../src/dpdk/output.ts'
+import { findComplaint, withoutEvents, withoutLogs } from '../../src/dpdk/output.ts'
 
-const VHOST = 'VHOST_CONFIG: (/run/x/s0) read message VHOST_USER_SET_VRING_CALL\n'
 const EVENT = '\nPort 0: link state change event\n'
+const TABLE = '\n  ### NIC statistics\n  RX-packets: 7\n'
 
-/** Where the prompt was found, when `text` came in pieces of `size` characters. */
-function promptIn(text: string, size: number) {
-  const matcher = new Matcher(PROMPT)
-  for (let at = 0; at < text.length; at += size) {
-    const match = matcher.push(text.slice(at, at + size))
-    if (match) return match
-  }
-  return undefined
-}
+test.each([
+  ['none', TABLE],
+  ['one before it', EVENT + TABLE],
+  ['two before it', EVENT + EVENT + TABLE],
+  ['one in the midst of a line', TABLE.replace('packets', `pack${EVENT}ets`)],
+  ['one of another kind behind it', `${TABLE}\nPort 12: VF mbox event\n`],
+  ['one whose empty line was taken for the end of the echo', `${EVENT.slice(1)}\n${TABLE}`],
+  ['two of those', `${EVENT.slice(1)}\n${EVENT.slice(1)}\n${TABLE}`],
+])('an answer is without the events of ports: %s', (_, text) => {
+  expect(withoutEvents(text)).toBe(TABLE)
+})
 
-test.each([1, 2, 7, 1000])('the prompt is found in pieces of %i characters', (size) => {
-  expect(promptIn('Done\ntestpmd> ', size)).toMatchObject({ from: 5 })
+test('empty lines and what is like an event stay', () => {
+  const text = '\nPort 0: 52:54:00:01:00:00\n\nPort 0 is in no event\n\nDone.\n'
+  expect(withoutEvents(text)).toBe(text)
 })
 
 test.each([
-  ['a log line', `Done\ntest${VHOST}pmd> `],
-  ['several', `Done\nt${VHOST}${VHOST}estpmd>${VHOST} `],
-  ['an event', `Done\ntestpm${EVENT}d> `],
-])('the prompt is found where %s stands in the middle of it', (_, text) => {
-  expect(promptIn(text, 3)).toMatchObject({ from: 5, to: text.length })
-})
-
-test('what only looks like the beginning of a prompt is none', () => {
-  expect(promptIn('testpmd: create a new mbuf pool\ntestpmd>\n', 4)).toBeUndefined()
-})
-
-test.each([
-  ['nothing else', 'show port stats 0\nRX\n'],
-  ['a log line in the echo', `show po${VHOST}rt stats 0\nRX\n`],
-  ['an event in the echo', `show po${EVENT}rt stats 0\nRX\n`],
-  ['a log line before the echo', `${VHOST}show port stats 0\nRX\n`],
-  ['log lines in the output', `show port stats 0\n${VHOST}${VHOST}RX\n${VHOST}`],
-  ['an event behind the output', `show port stats 0\nRX\n${EVENT}`],
-  ['no echo', 'RX\n'],
-])('output is clean: %s', (_, output) => {
-  expect(cleanOutput(output, 'show port stats 0')).toBe('RX\n')
-})
-
-test('empty lines and what is like a log line stay', () => {
-  const output = 'stop\nPort 0: 52:54:00:01:00:00\n\nsee VHOST_CONFIG\n\nDone.\n'
-  expect(cleanOutput(output, 'stop')).toBe(output.slice('stop\n'.length))
+  ['VHOST_CONFIG: (/s0) vhost peer closed\nInvalid port 9\n', 'Invalid port 9\n'],
+  ['virtio_dev_info_get(): info\nEAL: x\n', ''],
+  ['nb pkt per burst: 9999 > 512  ignored\n', 'nb pkt per burst: 9999 > 512  ignored\n'],
+])('of %j on standard error %j is testpmd’s own', (stderr, own) => {
+  expect(withoutLogs(stderr)).toBe(own)
 })
 
 test.each([

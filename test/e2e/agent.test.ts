@@ -285,6 +285,27 @@ describe('a terminal', () => {
     expect(out.toString()).toContain(createHash('sha256').update(lines).digest('hex'))
   })
 
+  test('has standard error apart where that is asked for, before what comes after it', async () => {
+    const channel = guest.startPty(
+      'test -t 2 || for i in $(seq 500); do echo "e$i." >&2; echo "o$i."; done; exit 7',
+      { apart: true },
+    )
+    const { status, out, err } = await guest.ended(channel)
+    expect(status).toBe(7)
+    expect(out.toString().match(/o\d+\./g)).toHaveLength(500)
+    expect(err.toString().match(/e\d+\./g)).toHaveLength(500)
+    let [said, seen] = ['', '']
+    for (const { type, payload } of guest.frames(channel)) {
+      if (type === FromGuest.err) said += Buffer.from(payload).toString()
+      if (type === FromGuest.out) seen += Buffer.from(payload).toString()
+      const last = seen
+        .match(/o\d+\./g)
+        ?.at(-1)
+        ?.slice(1)
+      if (last !== undefined) expect(said).toContain(`e${last}`)
+    }
+  })
+
   test('passes signals to the program in the foreground', async () => {
     const channel = guest.startPty('')
     await guest.printed(channel, '\x1edut-shell ')

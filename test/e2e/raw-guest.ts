@@ -162,12 +162,13 @@ export class RawGuest {
     return this.ended(this.start(script, how))
   }
 
-  startPty(command: string, { rows = 24, cols = 80 } = {}): number {
+  startPty(command: string, { rows = 24, cols = 80, apart = false } = {}): number {
     const channel = this.open()
-    const size = Buffer.alloc(4)
-    size.writeUInt16LE(rows, 0)
-    size.writeUInt16LE(cols, 2)
-    this.send(channel, 'pty', Buffer.concat([size, Buffer.from(command)]))
+    const how = Buffer.alloc(5)
+    how.writeUInt16LE(rows, 0)
+    how.writeUInt16LE(cols, 2)
+    how.writeUInt8(apart ? 1 : 0, 4)
+    this.send(channel, 'pty', Buffer.concat([how, Buffer.from(command)]))
     return channel
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -162,6 +162,51 @@ describe('the end of a program on a terminal', () => {
     const { pty, text } = open('no-such-program', [])
     expect(await exit(pty)).toEqual({ exitCode: 127 })
     expect(text()).toContain('no-such-program')
+  })
+})
+
+describe('standard error apart from the terminal', () => {
+  /** What came, in order, and of which kind. */
+  function openApart(script: string) {
+    const { pty } = sh(script, { stderr: 'apart' })
+    const heard: [kind: 'out' | 'err', text: string][] = []
+    pty.onData((data) => heard.push(['out', `${Buffer.from(data)}`]))
+    pty.onStderr((data) => heard.push(['err', `${Buffer.from(data)}`]))
+    const all = (wanted: 'out' | 'err') =>
+      heard.flatMap(([kind, text]) => (kind === wanted ? [text] : [])).join('')
+    return { pty, heard, all }
+  }
+
+  test('is no terminal, and all of it comes', async () => {
+    const { pty, all } = openApart('test -t 1 && ! test -t 2 && echo yes; seq 1 100000 >&2; exit 3')
+    expect(await exit(pty)).toEqual({ exitCode: 3 })
+    expect(all('out')).toBe('yes\r\n')
+    expect(all('err').split('\n')).toHaveLength(100_001)
+  })
+
+  test('comes before what the terminal is given later', async () => {
+    const { pty, heard } = openApart('for i in $(seq 2000); do echo "e$i." >&2; echo "o$i."; done')
+    await exit(pty)
+    let [out, err] = ['', '']
+    for (const [kind, text] of heard) {
+      if (kind === 'err') err += text
+      else out += text
+      const last = out
+        .match(/o\d+\./g)
+        ?.at(-1)
+        ?.slice(1)
+      if (last !== undefined) expect(err).toContain(`e${last}`)
+    }
+    expect(out).toContain('o2000.')
+  })
+
+  test('leaves no file, and none of our descriptors', async () => {
+    const open = () => readdirSync('/proc/self/fd').length
+    const folders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('dut-stderr-'))
+    const [before, foldersBefore] = [open(), folders()]
+    for (let i = 0; i < 5; i++) await exit(openApart('echo x >&2').pty)
+    await poll(() => (open() <= before ? true : undefined), { timeoutMs: 5000 })
+    expect(folders()).toEqual(foldersBefore)
   })
 })
 
