@@ -104,6 +104,13 @@ export function parsePortInfo(text: string): PortInfo {
   }
 }
 
+/** One counter of the answer to `show port xstats`. */
+export function parseXstat(text: string, name: string): number {
+  const value = new RegExp(`^${name}: (\\d+)$`, 'm').exec(text)?.[1]
+  if (value === undefined) throw notUnderstood(name, text)
+  return Number(value)
+}
+
 /** The text behind each heading, up to the next one; the heading's group is the port's number. */
 function sections(text: string, heading: RegExp): { port: number; body: string }[] {
   const [, ...parts] = text.split(heading)
@@ -129,6 +136,6 @@ function counters<K extends string>(text: string, keys: readonly K[]): Record<K,
 function notUnderstood(what: string, text: string): GuestError {
   return new GuestError(`testpmd's answer was not understood: it has no ${what}`, {
     tail: text,
-    hint: 'this was made for DPDK 22.11; cmd() gives the text as it is',
+    hint: 'this was tried with DPDK 22.11 and 24.11; cmd() gives the text as it is',
   })
 }

@@ -3,6 +3,7 @@ import { UsageError } from '../errors.ts'
 import { checkInteger } from '../options.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { poll } from '../wait.ts'
+import { Drops } from './drops.ts'
 import { findComplaint, withoutEvents, withoutLogs } from './output.ts'
 import {
   type ForwardStats,
@@ -11,6 +12,7 @@ import {
   parseForwardStats,
   parsePortInfo,
   parsePortStats,
+  parseXstat,
 } from './stats.ts'
 import { type Target, targetError } from './target.ts'
 
@@ -34,6 +36,10 @@ export class Testpmd implements AsyncDisposable {
   /** Its --file-prefix, which no other testpmd on the machine has. */
   readonly filePrefix: string
   readonly #target: Target
+  readonly #drops = new Drops({
+    driver: async (port) => (await this.portInfo(port)).driver,
+    txErrors: async (port) => parseXstat(await this.cmd(`show port xstats ${port}`), 'tx_errors'),
+  })
 
   constructor(target: Target, program: Program, { filePrefix }: { filePrefix: string }) {
     this.#target = target
@@ -75,12 +81,12 @@ export class Testpmd implements AsyncDisposable {
 
   /** Stops forwarding; what was counted since `start`. */
   async stop(): Promise<ForwardStats> {
-    return parseForwardStats(await this.cmd('stop'))
+    return this.#drops.countedOnce(parseForwardStats(await this.cmd('stop')), true)
   }
 
   /** What was counted since `start`, while forwarding goes on. */
   async forwardStats(): Promise<ForwardStats> {
-    return parseForwardStats(await this.cmd('show fwd stats all'))
+    return this.#drops.countedOnce(parseForwardStats(await this.cmd('show fwd stats all')), false)
   }
 
   /** The device's own counters of one port. */
@@ -102,6 +108,7 @@ export class Testpmd implements AsyncDisposable {
   async clearStats(): Promise<void> {
     await this.cmd('clear port stats all')
     await this.cmd('clear fwd stats all')
+    this.#drops.clear()
   }
 
   /** Takes effect at the next `start`. */
