@@ -2,6 +2,7 @@ import { UsageError } from '../errors.ts'
 import { LONGEST_SOCKET_PATH } from '../host/host.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import type { Duration } from '../units.ts'
+import { type NicFacts, sizesFor } from './memory.ts'
 
 export interface TestpmdOptions {
   /**
@@ -15,16 +16,25 @@ export interface TestpmdOptions {
   cores?: number
   /** EAL's `--lcores`, for those who pin, e.g. `'0@0,1@1'`; `cores` says how many forward. */
   lcores?: string
-  /** MiB; 64 by default in a VM and in huge pages, else 128. */
+  /** MiB; 64 by default in a VM and in huge pages, else 128; more where the buffers need it. */
   memory?: number
   /**
    * `'auto'` (default): exactly where NICs are used, because a NIC needs them and a software device
    * does not. A VM is given the missing pages; on a DUT `reserveHugepages` has to be called before.
    */
   hugepages?: boolean | 'auto'
-  /** Packet buffers in all; 4096 by default. */
+  /**
+   * EAL's `--in-memory`, where it uses huge pages: nothing is in the file system, and no other DPDK
+   * program can join it. True by default; false where a `filePrefix` is given, or an option in `eal` that
+   * does not go with it. What is in the huge pages' file system then is removed at its end.
+   */
+  inMemory?: boolean
+  /**
+   * Packet buffers in all; by default as many as the queues can hold, of `args` (`--rxq`, `--rxd`, …) and
+   * all NICs, and 2048 more.
+   */
   mbufs?: number
-  /** Name that EAL's files share; a unique one by default. */
+  /** Name that EAL's files share, for programs that join it; a unique one by default. */
   filePrefix?: string
   /** Niceness from 0 (default) to 19: how far it stands back behind other programs. */
   nice?: number
@@ -40,12 +50,18 @@ export interface TestpmdOptions {
 
 const KEYS = [
   ...['ports', 'vdevs', 'cores', 'lcores', 'memory', 'hugepages', 'mbufs', 'filePrefix', 'nice'],
-  ...['eal', 'args', 'program', 'timeout'],
+  ...['inMemory', 'eal', 'args', 'program', 'timeout'],
 ]
 
-export type ResolvedTestpmd = Required<Omit<TestpmdOptions, 'lcores' | 'hugepages'>> & {
+export type ResolvedTestpmd = Required<
+  Omit<TestpmdOptions, 'lcores' | 'hugepages' | 'memory' | 'mbufs'>
+> & {
   lcores?: string
   hugepages: boolean
+  memory?: number
+  mbufs?: number
+  /** MiB where `memory` does not say. */
+  leastMemory: number
 }
 
 const PCI_ADDRESS = /^[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i
@@ -72,6 +88,10 @@ export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): Re
       hint: `true, false or 'auto'`,
     })
   }
+  const { inMemory = true, memory, mbufs } = options
+  if (typeof inMemory !== 'boolean') {
+    throw new UsageError(`testpmd: inMemory: ${JSON.stringify(inMemory)} is neither true nor false`)
+  }
   const inHugepages = hugepages === 'auto' ? ports.length > 0 : hugepages
   const { filePrefix = `dut-${crypto.randomUUID().slice(0, 8)}`, program = 'dpdk-testpmd' } =
     options
@@ -81,19 +101,23 @@ export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): Re
     })
   }
   return {
-    ...{ ports, vdevs, eal, args, filePrefix, program, hugepages: inHugepages },
+    ...{ ports, vdevs, eal, args, filePrefix, program, hugepages: inHugepages, inMemory },
     ...(lcores === undefined ? {} : { lcores }),
     cores: checkInteger('testpmd: cores', options.cores ?? 1, 1, 127),
-    memory: checkInteger(
-      'testpmd: memory',
-      options.memory ?? (inHugepages || where === 'vm' ? 64 : 128),
-      16,
-      1 << 20,
-    ),
-    mbufs: checkInteger('testpmd: mbufs', options.mbufs ?? 4096, 1024, 1 << 24),
+    ...(memory !== undefined && { memory: checkInteger('testpmd: memory', memory, 16, 1 << 20) }),
+    ...(mbufs !== undefined && { mbufs: checkInteger('testpmd: mbufs', mbufs, 1024, 1 << 24) }),
+    leastMemory: inHugepages || where === 'vm' ? 64 : 128,
     nice: checkInteger('testpmd: nice', options.nice ?? 0, 0, 19),
     timeout: options.timeout ?? '30s',
   }
+}
+
+/** Options of EAL that do not go with `--in-memory`, or that say where files are. */
+const WITH_FILES = /^--(legacy-mem|huge-dir|huge-unlink|proc-type)(=|$)/
+
+/** Whether testpmd is to have files that other programs find; where the options do not say. */
+export function hasFiles({ filePrefix, eal }: TestpmdOptions): boolean {
+  return filePrefix !== undefined || (Array.isArray(eal) && eal.some((arg) => WITH_FILES.test(arg)))
 }
 
 function checkPorts(ports: 'bound' | readonly string[]): void {
@@ -132,19 +156,21 @@ const STAND_BACK = '{ echo $0 >/proc/self/autogroup; } 2>/dev/null; exec nice -n
  * @param cpus the CPUs that it may use, as `Cpus_allowed_list` of proc(5) has them, e.g. `0-3,8`
  */
 export function testpmdCommand(
-  { ports, vdevs, cores, lcores, memory, hugepages, mbufs, ...options }: ResolvedTestpmd,
+  { ports, vdevs, cores, lcores, hugepages, ...options }: ResolvedTestpmd,
   cpus: string,
+  nics: NicFacts = { count: ports === 'bound' ? 1 : ports.length },
 ): string[] {
+  const { mbufs, memory } = sizesFor({ vdevs, ...options }, nics)
   // Each thread may run on any CPU: pinned to one that a guest or another program keeps busy, a
   // thread that polls would wait for it while others are free.
   const anywhere = Array.from({ length: cores + 1 }, (_, i) => `${i}@(${cpus})`).join(',')
-  const { nice, program, filePrefix, eal, args } = options
+  const { nice, program, filePrefix, eal, args, inMemory } = options
   return [
     ...(nice > 0 ? ['bash', '-c', STAND_BACK, String(nice)] : []),
     program,
     ...['--lcores', lcores ?? anywhere, '--no-telemetry', `--file-prefix=${filePrefix}`],
-    // Nothing is to be left in the file system, however it ends.
-    ...(hugepages ? ['--in-memory'] : ['--no-huge', '-m', String(memory), '--no-shconf']),
+    ...(!hugepages ? ['--no-huge', '-m', String(memory), '--no-shconf'] : []),
+    ...(hugepages && inMemory ? ['--in-memory'] : []),
     ...(ports === 'bound'
       ? []
       : ports.length === 0

@@ -4,6 +4,28 @@ import { isVm, type Target, targetError } from './target.ts'
 /** What EAL and testpmd say when they cannot start, and what to do about it. */
 const CAUSES: readonly [pattern: RegExp, hint: (target: Target) => string][] = [
   [
+    /^EAL: Option .*--(in-memory|no-huge|huge-unlink|legacy-mem|match-allocations).*$/m,
+    () =>
+      'inMemory: false leaves out --in-memory, hugepages: true (or ports) --no-huge; the rest of the ' +
+      'options are those of eal',
+  ],
+  [
+    /^Fail: input [rt]xq \(\d+\) can't be greater than .*$/m,
+    () =>
+      'ask for as many queues as the NIC has (args: --rxq, --txq), or give it more: ' +
+      'vhostSwitch(dut, { queues }) and vhostUser({ queues })',
+  ],
+  [
+    /^.*(mbuf pool object size is too small|RX scatter check failed).*$/im,
+    () =>
+      'a buffer is too small for a frame of --max-pkt-len: larger ones, such as ' +
+      `args: ['--mbuf-size=9728'], or several for a frame: args: ['--enable-scatter']`,
+  ],
+  [
+    /^.*(max_rx_pktlen|max_rx_pkt_len|max-pkt-len|Invalid MTU|MTU \(\d+\)).*$/im,
+    () => 'the NIC takes frames that long at most: a shorter --max-pkt-len, or a larger host_mtu',
+  ],
+  [
     /^.*(No probed ethernet devices).*$/m,
     (target) =>
       isVm(target)

@@ -28,7 +28,11 @@ export interface VhostSwitchOptions {
   /** See `TestpmdOptions`. */
   memory?: number
   mbufs?: number
+  hugepages?: boolean
+  inMemory?: boolean
+  eal?: readonly string[]
   args?: readonly string[]
+  program?: string
   timeout?: Duration
 }
 
@@ -64,7 +68,7 @@ const KEYS = [
     'memory',
     'mbufs',
   ],
-  ...['args', 'timeout'],
+  ...['hugepages', 'inMemory', 'eal', 'args', 'program', 'timeout'],
 ]
 
 /**
@@ -93,7 +97,8 @@ export async function vhostSwitch(dut: Dut, options: VhostSwitchOptions): Promis
   }
   const id = crypto.randomUUID().slice(0, 6)
   const paths = Array.from({ length: ports }, (_, i) => `${dut.dir}/vhost-${id}-${i}`)
-  const { nice = 5, memory, mbufs = 4096 + 1024 * ports * queues, args = [], timeout } = options
+  const { nice = 5, memory, mbufs = 4096 + 1024 * ports * queues, args = [] } = options
+  const { hugepages = false, inMemory = true, eal, program, timeout } = options
   const pmd = await testpmd(dut, {
     vdevs: paths.map((path, i) =>
       [
@@ -104,7 +109,7 @@ export async function vhostSwitch(dut: Dut, options: VhostSwitchOptions): Promis
         ...(vdevArgs === undefined ? [] : [vdevArgs]),
       ].join(','),
     ),
-    ...{ mbufs, timeout, nice },
+    ...{ mbufs, timeout, nice, hugepages, inMemory, eal, program },
     memory: memory ?? 64 + Math.ceil(mbufs / 256),
     filePrefix: `vhost-${id}`,
     args: [`--port-topology=${topology}`, `--rxq=${queues}`, `--txq=${queues}`, ...args],

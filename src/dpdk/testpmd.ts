@@ -36,12 +36,18 @@ export class Testpmd implements AsyncDisposable {
   /** Its --file-prefix, which no other testpmd on the machine has. */
   readonly filePrefix: string
   readonly #target: Target
+  readonly #atEnd: () => Promise<void>
   readonly #drops = new Drops({
     driver: async (port) => (await this.portInfo(port)).driver,
     txErrors: async (port) => parseXstat(await this.cmd(`show port xstats ${port}`), 'tx_errors'),
   })
 
-  constructor(target: Target, program: Program, { filePrefix }: { filePrefix: string }) {
+  constructor(
+    target: Target,
+    program: Program,
+    { filePrefix, atEnd }: { filePrefix: string; atEnd: () => Promise<void> },
+  ) {
+    this.#atEnd = atEnd
     this.#target = target
     this.program = program
     this.filePrefix = filePrefix
@@ -146,6 +152,7 @@ export class Testpmd implements AsyncDisposable {
   /** Ends testpmd as its user would. @throws GuestError or InfrastructureError when it fails at that */
   async quit({ timeout = '20s' }: { timeout?: Duration } = {}): Promise<void> {
     const status = await this.program.end('quit', { timeout })
+    await this.#atEnd()
     if (status === 0) return
     throw targetError(this.#target, `testpmd ended with status ${status}`, {
       tail: this.program.console.tail(),
@@ -154,8 +161,10 @@ export class Testpmd implements AsyncDisposable {
 
   /** Ends testpmd: in order, or by force where that does not work. Again does nothing. */
   async close(): Promise<void> {
-    if (this.program.console.life.ended.aborted) return
-    await this.program.end('quit', { timeout: '10s' }).catch(() => this.program.close())
+    if (!this.program.console.life.ended.aborted) {
+      await this.program.end('quit', { timeout: '10s' }).catch(() => this.program.close())
+    }
+    await this.#atEnd()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

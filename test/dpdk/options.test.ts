@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { resolveTestpmd, type TestpmdOptions, testpmdCommand } from '../../src/dpdk/options.ts'
+import {
+  hasFiles,
+  resolveTestpmd,
+  type TestpmdOptions,
+  testpmdCommand,
+} from '../../src/dpdk/options.ts'
 import { UsageError } from '../../src/errors.ts'
 
 function command(options: TestpmdOptions, where: 'vm' | 'dut' = 'dut', cpus = '0-3'): string {
@@ -27,6 +32,25 @@ test('NICs by address need huge pages; software devices in a guest do not', () =
   )
   expect(command({ vdevs: ['net_null0'] }, 'vm')).toMatch(/ --no-huge -m 64 .*--no-pci/)
   expect(command({ vdevs: ['net_null0'], hugepages: true })).toMatch(/--in-memory --no-pci/)
+})
+
+test('a DPDK program that is to be joined has files', () => {
+  expect(command({ inMemory: false }, 'vm')).not.toContain('--in-memory')
+  expect(command({ inMemory: false }, 'vm')).not.toContain('--no-huge')
+  expect(command({ vdevs: ['net_null0'], hugepages: true, inMemory: false })).toMatch(
+    /--file-prefix=\S+ --no-pci --vdev/,
+  )
+  expect(hasFiles({})).toBe(false)
+  expect(hasFiles({ filePrefix: 'p1' })).toBe(true)
+  expect(hasFiles({ eal: ['--legacy-mem'] })).toBe(true)
+  expect(hasFiles({ eal: ['--huge-dir=/x'] })).toBe(true)
+  expect(hasFiles({ eal: ['--log-level=8'] })).toBe(false)
+})
+
+test('as many buffers as the NICs’ queues can hold', () => {
+  expect(command({ args: ['--rxq=8', '--txq=8'] }, 'vm')).toContain('--total-num-mbufs=18432')
+  const resolved = resolveTestpmd({ args: ['--rxq=2'] }, 'vm')
+  expect(testpmdCommand(resolved, '0', { count: 3 })).toContain('--total-num-mbufs=11264')
 })
 
 test('everything else finds its place', () => {
@@ -77,6 +101,7 @@ test.each<[string, object, string]>([
     { vdevs: ['net_null0', `virtio_user0,path=/tmp/${'ü'.repeat(60)}`] },
     'path has 125 bytes',
   ],
+  ['a word for a flag', { vdevs: ['net_null0'], inMemory: 'no' }, 'neither true nor false'],
   ['a negative niceness', { vdevs: ['net_null0'], nice: -1 }, 'nice'],
 ])('%s is refused', (_, options, message) => {
   const resolve = () => resolveTestpmd(options as TestpmdOptions, 'dut')

@@ -114,6 +114,44 @@ test('a command that takes too long names what it waited for, and the next one i
   expect(await pmd.cmd('show port summary 1')).toContain('net_null1')
 })
 
+test('a link that goes up and down all the time is in no answer, and in no prompt', async () => {
+  const path = `${dut.dir}/s0`
+  await using pmd = await testpmd(dut, {
+    vdevs: [`net_vhost0,iface=${path}`],
+    eal: ['--log-level=8'],
+  })
+  await pmd.start()
+  const guest = () =>
+    testpmd(dut, {
+      vdevs: [`net_virtio_user0,path=${path}`],
+      ...{ memory: 64, eal: ['--single-file-segments'] },
+    })
+  let isOver = false
+  const asking = (async () => {
+    let asked = 0
+    for (; !isOver; asked++) {
+      const answer = await pmd.cmd('show port stats all')
+      expect(answer.trim().split('\n')).toHaveLength(10)
+      expect(answer).not.toMatch(/VHOST|event|csum|vring|EAL/)
+      expect(await pmd.portInfo(0)).toMatchObject({ device: 'net_vhost0', mtu: 1500 })
+    }
+    return asked
+  })()
+  asking.catch(() => {})
+  for (let i = 0; i < 8; i++) await (await guest()).close()
+  isOver = true
+  expect(await asking).toBeGreaterThan(8)
+  expect(pmd.program.console.text).toContain('Rx csum will be done in SW')
+  expect(pmd.program.console.text).toContain('link state change event')
+})
+
+test('what it logs meanwhile is in no answer, and what it says of the command is', async () => {
+  await using pmd = await testpmd(dut, { ...NULLS, eal: ['--log-level=8'] })
+  expect(await pmd.cmd('show port stats 9', { check: false })).toBe(
+    'Invalid port 9\nThe valid ports array is [ 0 1 ]\n',
+  )
+})
+
 test('two at once do not know of each other', async () => {
   await using first = await testpmd(dut, NULLS)
   await using second = await testpmd(dut, NULLS)
@@ -163,6 +201,14 @@ test.each<[string, TestpmdOptions, string, string]>([
   ['an unknown option', { ...NULLS, args: ['--foo'] }, `unrecognized option '--foo'`, ''],
   ['a CPU that is not there', { ...NULLS, lcores: '0@0,1@999' }, '--lcores', 'not there'],
   ['too little memory', { ...NULLS, mbufs: 1 << 20 }, 'memory', 'fewer mbufs'],
+  ['more queues than a device has', { ...NULLS, args: ['--rxq=2000'] }, 'rxq', 'as many queues'],
+  ['options that do not go together', { ...NULLS, eal: ['--huge-unlink'] }, 'huge-unlink', 'eal'],
+  [
+    'too few buffers',
+    { vdevs: ['net_ring0'], args: ['--mbuf-size=100', '--max-pkt-len=9000'] },
+    '',
+    '',
+  ],
   ['no such program', { ...NULLS, program: 'dpdk-nope' }, 'No such file', 'dpdk-dev'],
   ['no such NIC', { ports: ['0000:99:00.0'], hugepages: false }, 'No probed', 'vdevs'],
   ['too few huge pages', { ...NULLS, hugepages: true, memory: 1 << 20 }, 'are free', 'reserve'],
