@@ -50,9 +50,7 @@ export function dut(options: PluginOptions = {}): Vite.Plugin {
       hideWrappers(vitest.config)
       endWithKilledWorkers()
       vitest.config.reporters.push(new DutReporter(vitest) as never)
-      // Where it could not be opened, Vitest has told why already.
-      const opened = () => currentRun(vitest)?.catch(() => undefined)
-      vitest.onClose(async () => (await opened())?.close())
+      vitest.onClose(async () => (await currentRun(vitest))?.close())
       if (resolved.handleSignals && !vitest.config.watch) handleSignals(vitest)
     },
   }

@@ -9,6 +9,8 @@ export interface ProvidedRun {
   /** The socket of the run's channel. */
   channel: string
   options: ResolvedPluginOptions
+  /** Why there is neither, where there is none. */
+  refusal?: { message: string; hint?: string }
 }
 
 declare module 'vitest' {

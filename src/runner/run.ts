@@ -1,4 +1,5 @@
 import type { TestProject, Vitest } from 'vitest/node'
+import type { DutError } from '../errors.ts'
 import { openRunFolder, type RunFolder } from '../fleet/run-folder.ts'
 import { localHost } from '../host/local.ts'
 import { serveChannel, type ToMain } from './channel.ts'
@@ -26,8 +27,8 @@ export function openRun({ vitest }: TestProject): Promise<Run> {
 }
 
 /** The run, where one was opened. */
-export function currentRun(vitest: Vitest): Promise<Run> | undefined {
-  return opened.get(vitest)
+export async function currentRun(vitest: Vitest): Promise<Run | undefined> {
+  return opened.get(vitest)?.catch(() => undefined) // the suites tell why it could not be opened
 }
 
 async function open(vitest: Vitest): Promise<Run> {
@@ -67,5 +68,18 @@ export function provide(project: TestProject, run: Run, options: ResolvedPluginO
     folder: folder.path,
     channel,
     options,
+  })
+}
+
+/** What they are given where the run could not be opened. */
+export function provideRefusal(
+  project: TestProject,
+  { shortMessage: message, hint }: DutError,
+  options: ResolvedPluginOptions,
+): void {
+  const { root } = project.vitest.config
+  project.provide('vitestDut', {
+    ...{ root, folder: '', channel: '', options },
+    refusal: { message, ...(hint !== undefined && { hint }) },
   })
 }

@@ -44,6 +44,8 @@ export class Worker {
       })
     }
     nodePty() // no VM runs without it: told before anything starts
+    const { refusal } = run
+    if (refusal) throw new InfrastructureError(refusal.message, { hint: refusal.hint })
     this.#run = run
     this.#channel = joinChannel(run.channel, ({ reason }) => {
       for (const suite of this.#suites) suite.abort(cancelled(reason))

@@ -1,5 +1,13 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -279,6 +287,55 @@ describe.runIf(ROOT)('/dev/kvm that may not be used', () => {
       project.vitest(...WRITES_NOTHING),
     )
   })
+})
+
+describe.runIf(ROOT)('a user whom passwd(5) does not know', () => {
+  const UNKNOWN = 12_345
+  const asUnknown = (...env: string[]) => {
+    const prefix = apart(
+      `chown ${UNKNOWN} . && chmod 755 .`,
+      'mount --bind "$GUESTS" cache',
+      `set -- setpriv --reuid ${UNKNOWN} --regid 0 --clear-groups env ${env.join(' ')} "$@"`,
+    )
+    const project = makeProject(suite(), { prefix })
+    vi.stubEnv('GUESTS', defaultCacheDir())
+    mkdirSync(join(project.dir, 'cache'))
+    chmodSync(locks, 0o1777)
+    onTestFinished(() => rmSync(`/dev/shm/vitest-dut-${UNKNOWN}`, { recursive: true, force: true }))
+    return project
+  }
+  const WRITES_NOTHING = ['--configLoader', 'native', '--no-cache']
+
+  // Vitest itself, without a home, needs a folder for its data.
+  const HOMELESS = ['-u HOME', 'XDG_DATA_HOME=$PWD', 'TMPDIR=$PWD']
+
+  test('has VMs, also without a home folder', async () => {
+    const project = asUnknown(...HOMELESS, 'VITEST_DUT_CACHE=$PWD/cache')
+    const { status, output } = await outcome(project, project.vitest(...WRITES_NOTHING))
+    expect(output).not.toMatch(/uv_|SystemError/)
+    expect(status, output).toBe(0)
+  })
+
+  test('is told what to set where neither a home nor a cache is named', async () => {
+    const project = asUnknown('-u VITEST_DUT_CACHE', ...HOMELESS)
+    await refused(
+      project,
+      /this user has no home folder: HOME is not set, and passwd\(5\) does not know uid 12345\n→ set HOME, or VITEST_DUT_CACHE/,
+      project.vitest(...WRITES_NOTHING),
+    )
+  })
+})
+
+/** Sockets in such a folder would fail later, each in words of its own. */
+test.each([
+  ['a comma', 'a,b', 'has "," in it, which DPDK cannot read'],
+  ['100 bytes', 'x'.repeat(100), 'is too long for the unix sockets in it'],
+])('a run folder with %s is refused before anything starts', async (_, name, why) => {
+  const project = makeProject(suite(), { prefix: ['env', `VITEST_DUT_RUN_DIR=/tmp/${name}`] })
+  const output = await refused(project, `the run folder /tmp/${name} ${why}`)
+  expect(output).toContain('→ set VITEST_DUT_RUN_DIR to another folder')
+  expect(output).not.toContain('Unhandled')
+  expect(existsSync(`/tmp/${name}`)).toBe(false)
 })
 
 /** A folder of links to all programs of this machine but one. */
