@@ -224,7 +224,10 @@ function decode(name: string, bytes: Buffer): string {
     throw new UsageError(
       `${name} has ${size}: at most 512M (2^29 - 24 characters) fit into a string`,
       {
-        hint: `take stdoutBytes, or have it written to a file: { stdout: { file: 'out.log' } }`,
+        hint:
+          name === 'stdout'
+            ? `take stdoutBytes, or have it written to a file: { stdout: { file: 'out.log' } }`
+            : 'send it to a file where the command runs: 2>err.log',
         cause,
       },
     )

@@ -107,4 +107,6 @@ test('text longer than a string can be is an error for whoever reads it, and for
   expect(result.stderr).toBe('e')
   expect(() => result.stdout).toThrow(UsageError)
   expect(() => result.stdout).toThrow(/stdout has 512M: at most.*\n.*stdoutBytes.*file/)
+  const other = withText({}, { stdout: Buffer.alloc(0), stderr: stdout })
+  expect(() => other.stderr).toThrow(/stderr has 512M: at most.*\n.*2>err.log/)
 })
