@@ -1,4 +1,4 @@
-import { anySignal } from './wait.ts'
+import { AbortController, AbortSignal, anySignal } from './abort.ts'
 
 /** Why what is waited for cannot come at present. */
 export interface Standstill {

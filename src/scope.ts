@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { anySignal } from './abort.ts'
 import { Lifeline } from './lifeline.ts'
-import { anySignal } from './wait.ts'
 
 type Cleanup = () => Promise<void>
 

@@ -1,11 +1,13 @@
+import { performance as real } from 'node:perf_hooks'
+import timers from 'node:timers'
+
 /**
- * Timers and clocks as they were when this was loaded: a test may replace the global ones
- * (`vi.useFakeTimers()`), and a deadline must end all the same. Nothing else takes them from the globals.
+ * Node's own timers and clocks as they were when this was loaded: a test (`vi.useFakeTimers()`) or its
+ * environment (jsdom) may replace the global ones, and a deadline must end all the same. Nothing else takes
+ * them from the globals.
  */
 
-export const { setTimeout, clearTimeout, setImmediate } = globalThis
-
-const real = globalThis.performance
+export const { setTimeout, clearTimeout, setImmediate } = timers
 
 /** Milliseconds of a clock that is never set. */
 export const performance = { now: real.now.bind(real) }

@@ -3,6 +3,7 @@
  * is aborted. Nothing outside this file starts timers.
  */
 
+import { AbortController, anySignal } from './abort.ts'
 import { clearTimeout, eventCount, performance, setImmediate, setTimeout } from './time.ts'
 
 export interface WaitOptions {
@@ -88,7 +89,7 @@ export async function poll<T>(
   { everyMs = 10, ...options }: WaitOptions & { everyMs?: number } = {},
 ): Promise<T> {
   const stop = new AbortController()
-  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal
+  const signal = anySignal(stop.signal, options.signal)
   const asking = (async () => {
     for (;;) {
       const found = await probe()
@@ -115,10 +116,4 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-/** One signal for several reasons to stop; those that are undefined are left out. */
-export function anySignal(...signals: (AbortSignal | undefined)[]): AbortSignal | undefined {
-  const given = signals.filter((signal) => signal !== undefined)
-  return given.length > 1 ? AbortSignal.any(given) : given[0]
 }

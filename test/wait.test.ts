@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { wallClock } from '../src/time.ts'
-import { anySignal, poll, turn, waitFor } from '../src/wait.ts'
+import { poll, turn, waitFor } from '../src/wait.ts'
 
 const never = new Promise<never>(() => {})
 
@@ -240,13 +240,4 @@ describe('poll', () => {
     }
     await expect(poll(probe)).rejects.toThrow('no such counter')
   })
-})
-
-test('anySignal: none of none, the one of one, any of several', () => {
-  const [a, b] = [new AbortController(), new AbortController()]
-  expect(anySignal()).toBeUndefined()
-  expect(anySignal(undefined, a.signal)).toBe(a.signal)
-  const both = anySignal(a.signal, undefined, b.signal)
-  b.abort('b')
-  expect(both?.reason).toBe('b')
 })

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { AbortController } from '../abort.ts'
 
 const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const
 

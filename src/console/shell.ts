@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { Mutex } from 'async-mutex'
+import { AbortController } from '../abort.ts'
 import { outsideScope, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'

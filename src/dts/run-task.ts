@@ -1,3 +1,4 @@
+import { AbortController } from '../abort.ts'
 import { GuestError, UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
 import type { VirtParams } from '../virt/values.ts'

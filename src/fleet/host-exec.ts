@@ -1,3 +1,4 @@
+import { AbortController, anySignal } from '../abort.ts'
 import type { ExecOptions } from '../console/exec.ts'
 import type { ExecResult } from '../console/exec-result.ts'
 import { checkCommand, endError, nameOf, resultOf } from '../console/exec-result.ts'
@@ -9,7 +10,7 @@ import { openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import { parseDuration } from '../units.ts'
-import { anySignal, waitFor } from '../wait.ts'
+import { waitFor } from '../wait.ts'
 import { suiteEnv } from './leftovers.ts'
 
 /** What runs there runs for one suite on one DUT. */

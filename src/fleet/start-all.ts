@@ -1,10 +1,11 @@
 import pLimit from 'p-limit'
+import { AbortController, anySignal } from '../abort.ts'
 import { asError, DutError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import type { ResolvedSpec } from '../vm/spec.ts'
 import type { Vm } from '../vm/vm.ts'
-import { anySignal } from '../wait.ts'
+
 import type { ProgressListener } from './progress.ts'
 
 interface StartAllOptions {

@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { AbortController } from '../abort.ts'
 import { firstLine, InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { poll, waitFor } from '../wait.ts'

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Mutex } from 'async-mutex'
+import { AbortController } from '../abort.ts'
 import { InfrastructureError, UsageError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { stopSignal } from '../scope.ts'

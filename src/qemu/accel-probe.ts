@@ -1,3 +1,4 @@
+import { AbortController } from '../abort.ts'
 import { asError } from '../errors.ts'
 import type { Host, RunResult } from '../host/host.ts'
 import { formatDuration } from '../units.ts'

@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { Mutex } from 'async-mutex'
+import { AbortController, anySignal } from '../abort.ts'
 import { performance } from '../time.ts'
-import { anySignal, poll, type WaitOptions, waitFor } from '../wait.ts'
+import { poll, type WaitOptions, waitFor } from '../wait.ts'
 import { GuestAgentError, GuestAgentSilence, type Silence } from './guest-agent-error.ts'
 import { lineSplitter } from './lines.ts'
 

@@ -1,6 +1,7 @@
+import { AbortController, anySignal } from '../abort.ts'
 import { InfrastructureError } from '../errors.ts'
 import type { Exit, Host, Listener, Pty } from '../host/host.ts'
-import { anySignal, waitFor } from '../wait.ts'
+import { waitFor } from '../wait.ts'
 import { optionValue } from './option-value.ts'
 import { connectQmp, type Qmp, QmpError } from './qmp.ts'
 import { hubNetdev, memberSocket } from './segment.ts'

@@ -1,5 +1,6 @@
 import { basename, relative } from 'node:path'
 import { inject } from 'vitest'
+import { AbortController } from '../abort.ts'
 import { InfrastructureError, UsageError } from '../errors.ts'
 import { Dut } from '../fleet/dut.ts'
 import { type Fleet, type FleetOptions, startFleet } from '../fleet/fleet.ts'

@@ -1,3 +1,4 @@
+import { AbortController } from '../abort.ts'
 import type { Login } from '../console/login-prompt.ts'
 import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'

@@ -1,3 +1,4 @@
+import { AbortController, anySignal } from '../abort.ts'
 import type { ExecResult } from '../console/exec-result.ts'
 import { guestError, nameOf, resultOf } from '../console/exec-result.ts'
 import { CommandTimeoutError, GuestError, UsageError } from '../errors.ts'
@@ -5,7 +6,7 @@ import { type OutputOptions, type Outputs, openOutputs } from '../output.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import { type Duration, parseDuration } from '../units.ts'
-import { anySignal, poll } from '../wait.ts'
+import { poll } from '../wait.ts'
 import { callGuestAgent } from './guest-agent-call.ts'
 import type { Machine } from './machine.ts'
 

@@ -1,10 +1,11 @@
+import { AbortController, anySignal } from '../abort.ts'
 import { GuestError, UsageError } from '../errors.ts'
 import { GuestAgentSilence } from '../qemu/guest-agent-error.ts'
 import { GUEST_AGENT_ID } from '../qemu/guest-args.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import { type Duration, parseDuration } from '../units.ts'
-import { anySignal, waitFor } from '../wait.ts'
+import { waitFor } from '../wait.ts'
 import { callGuestAgent } from './guest-agent-call.ts'
 import type { Machine } from './machine.ts'
 

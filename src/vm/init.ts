@@ -1,6 +1,7 @@
+import { AbortController, anySignal } from '../abort.ts'
 import { exec } from '../console/exec.ts'
 import { performance } from '../time.ts'
-import { anySignal, poll } from '../wait.ts'
+import { poll } from '../wait.ts'
 import type { Machine } from './machine.ts'
 
 /** For an init that starts things long after it lets somebody in. Another init than systemd fails at it. */

@@ -1,3 +1,4 @@
+import { AbortController, anySignal } from '../abort.ts'
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { poll } from '../wait.ts'
@@ -68,7 +69,7 @@ async function migrate(
   const refused = new AbortController()
   const over = qmp.once('MIGRATION', {
     timeoutMs: PATIENCE_MS,
-    signal: AbortSignal.any([life.ended, refused.signal]),
+    signal: anySignal(life.ended, refused.signal),
     where: ({ data }) => OVER.includes(data.status),
   })
   const begun = Promise.all([able, begin()]).catch((error) => refused.abort(error))

@@ -1,6 +1,7 @@
+import { AbortController, anySignal } from '../abort.ts'
 import { UsageError } from '../errors.ts'
 import type { Duration } from '../units.ts'
-import { anySignal } from '../wait.ts'
+
 import { type MigrateOptions, type Migration, resolveMigrate } from './migrate-options.ts'
 import { migrateVm } from './migration.ts'
 import type { VmParts } from './parts.ts'

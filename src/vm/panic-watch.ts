@@ -1,3 +1,4 @@
+import { AbortController, anySignal } from '../abort.ts'
 import type { Agent } from '../console/agent.ts'
 import { VmDiedError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
@@ -106,7 +107,7 @@ export class PanicWatch {
   async #isAlive(): Promise<boolean> {
     const { agent, life, kernelLog } = this.#machine
     const over = new AbortController()
-    const signal = AbortSignal.any([life.ended, over.signal])
+    const signal = anySignal(life.ended, over.signal)
     let answered = false
     if (agent.isThere) {
       agent.hello({ signal }).then(

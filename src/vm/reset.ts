@@ -1,3 +1,4 @@
+import { AbortController } from '../abort.ts'
 import { GuestError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
