@@ -7,8 +7,8 @@ import { checkKeys } from '../options.ts'
 import { Scope } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import type { Vm } from '../vm/vm.ts'
-import { type Provided, Provision } from './provision.ts'
-import { makeTestApi } from './test-api.ts'
+import { Provision } from './provision.ts'
+import { extendAtOnce, makeTestApi } from './test-api.ts'
 import { Worker } from './worker.ts'
 
 type VmCount = number | ((dut: Dut) => number)
@@ -46,19 +46,6 @@ export interface Turn {
   reset: Reset | undefined
 }
 
-interface Fixtures<B, N> {
-  $file: {
-    dutProvided: Provided<B>
-    duts: Dut[]
-    dut: Dut
-    vms: AtLeast<N>
-    vm: Vm
-    backends: B[]
-    backend: B
-  }
-  $test: { dutTurn: Turn }
-}
-
 const KEYS = ['vms', 'vm', 'backend', 'duts', 'bootTimeout', 'reset']
 
 /**
@@ -92,24 +79,26 @@ export function dutTest<B = undefined, const N extends VmCount = number>(
     let started: ReturnType<typeof start> | undefined
     return { ...suite, start: () => (started ??= start()) }
   })
-  const test = makeTestApi(() => provision.use()).extend<Fixtures<B, N>>({
-    dutProvided: [
-      async ({}, use) => use(await provision.get(expect.getState().testPath ?? 'suite')),
-      { scope: 'file' },
-    ],
-    duts: [({ dutProvided }, use) => use(dutProvided.fleet.duts), { scope: 'file' }],
-    dut: [({ duts }, use) => use(duts[0] as Dut), { scope: 'file' }],
-    vms: [({ dutProvided }, use) => use(dutProvided.fleet.vms as AtLeast<N>), { scope: 'file' }],
-    vm: [({ dutProvided }, use) => use(dutProvided.fleet.vms[0] as Vm), { scope: 'file' }],
-    backends: [({ dutProvided }, use) => use(dutProvided.fleet.backends), { scope: 'file' }],
-    backend: [({ backends }, use) => use(backends[0] as B), { scope: 'file' }],
-    // The first fixture of each test that has it, and so the last that is cleaned up.
-    dutTurn: async ({ dutProvided }, use) => {
-      const scope = Scope.owner()
-      await use({ scope, reset: dutProvided.reset })
-      await scope.end(new Error('the test is over'))
-    },
-  })
+  const test = extendAtOnce(
+    makeTestApi(() => provision.use()),
+    (api) =>
+      api
+        .extend('dutProvided', { scope: 'file' }, ({}) =>
+          provision.get(expect.getState().testPath ?? 'suite'),
+        )
+        .extend('duts', { scope: 'file' }, ({ dutProvided }): Dut[] => dutProvided.fleet.duts)
+        .extend('dut', { scope: 'file' }, ({ duts }): Dut => duts[0] as Dut)
+        .extend('vms', { scope: 'file' }, ({ dutProvided }) => dutProvided.fleet.vms as AtLeast<N>)
+        .extend('vm', { scope: 'file' }, ({ dutProvided }): Vm => dutProvided.fleet.vms[0] as Vm)
+        .extend('backends', { scope: 'file' }, ({ dutProvided }): B[] => dutProvided.fleet.backends)
+        .extend('backend', { scope: 'file' }, ({ backends }): B => backends[0] as B)
+        // The first fixture of each test that has it, and so the last that is cleaned up.
+        .extend('dutTurn', { scope: 'test' }, ({ dutProvided }, { onCleanup }): Turn => {
+          const scope = Scope.owner()
+          onCleanup(() => scope.end(new Error('the test is over')))
+          return { scope, reset: dutProvided.reset }
+        }),
+  )
   test.beforeAll(() => void Worker.here())
   return test
 }

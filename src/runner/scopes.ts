@@ -83,7 +83,7 @@ function asHook<F extends AnyFunction>(hook: F): F {
 }
 
 /** Makes `wrapper` look like `fn` to Vitest, which reads a function's text and its own marks on it. */
-function like<F extends AnyFunction>(fn: F, wrapper: AnyFunction): F {
+export function like<F extends AnyFunction>(fn: F, wrapper: AnyFunction): F {
   for (const key of Object.getOwnPropertySymbols(fn)) {
     Object.defineProperty(wrapper, key, Object.getOwnPropertyDescriptor(fn, key) ?? {})
   }
