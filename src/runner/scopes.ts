@@ -35,11 +35,18 @@ export function asBody<F extends AnyFunction>(body: F): F {
 
 /** A fixture whose work belongs to the whole file, or worker, whoever asks for it first. */
 export function asShared<F extends AnyFunction>(fixture: F, scope: 'file' | 'worker'): F {
-  return like(fixture, (...args: Parameters<F>) => {
-    const run = () => fixture(...args)
-    return scope === 'file' ? file.run(run) : outsideScope(run)
+  const inside = (fn: () => unknown) => (scope === 'file' ? file.run(fn) : outsideScope(fn))
+  return like(fixture, (context: never, tools: BuilderTools | UseFunction) => {
+    // Vitest calls what it is given from where the fixture was asked for.
+    const onCleanup = (fn: () => unknown) => (tools as BuilderTools).onCleanup(() => inside(fn))
+    const second = typeof tools === 'function' ? tools : { ...tools, onCleanup }
+    return inside(() => fixture(context, second as never))
   })
 }
+
+/** The second argument of a fixture, by the way in which it is written. */
+type BuilderTools = { onCleanup(fn: () => unknown): void }
+type UseFunction = (value: unknown) => Promise<void>
 
 function scopeDescribes(parent: Suite): void {
   for (const task of parent.tasks) {
