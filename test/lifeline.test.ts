@@ -63,6 +63,66 @@ describe('an alarm', () => {
   })
 })
 
+describe('a standstill', () => {
+  const still = { hint: 'the disk is full', cause: broken }
+
+  test('fails the waits of now and of later, its children’s too, until it goes on', async () => {
+    const life = new Lifeline()
+    const child = new Lifeline(life)
+    const waiting = [life, child].map(({ signal }) => waitFor(never, { signal }))
+    life.standStill(still)
+    for (const wait of waiting) await expect(wait).rejects.toBe(broken)
+    for (const { signal } of [life, child]) expect(signal.reason).toBe(broken)
+    expect(child.still).toBe(still)
+    expect(life.ended.aborted).toBe(false)
+    life.goOn()
+    for (const { signal } of [life, child]) expect(signal.aborted).toBe(false)
+    expect(child.still).toBeUndefined()
+  })
+
+  test('without a cause fails nothing, and its reason is there for who waits', async () => {
+    const life = new Lifeline()
+    const { signal } = life
+    life.standStill({ hint: 'paused' })
+    expect(signal.aborted).toBe(false)
+    expect(life.signal.aborted).toBe(false)
+    expect(await new Lifeline(life).diagnose()).toBe('paused')
+  })
+
+  test('is over when it goes on, or when all is over', async () => {
+    for (const end of ['goOn', 'end'] as const) {
+      const life = new Lifeline()
+      const child = new Lifeline(life)
+      await child.moving
+      life.standStill({ hint: 'paused' })
+      life.standStill(still)
+      let isOver = false
+      const moving = child.moving.then(() => {
+        isOver = true
+      })
+      await waitFor(new Promise(setImmediate))
+      expect(isOver).toBe(false)
+      life[end](dead)
+      await moving
+    }
+  })
+
+  test('gives way to the end', () => {
+    const life = new Lifeline()
+    life.standStill(still)
+    life.end(dead)
+    expect(life.signal.reason).toBe(dead)
+    expect(life.still).toBeUndefined()
+  })
+
+  test('that nothing has told of is looked for, by the parent too', async () => {
+    const life = new Lifeline()
+    life.onDiagnose = async () => 'frozen'
+    expect(await new Lifeline(life).diagnose()).toBe('frozen')
+    expect(await new Lifeline().diagnose()).toBeUndefined()
+  })
+})
+
 test('a hundred sessions of one VM raise no warning of leaking listeners', async () => {
   const warnings: Error[] = []
   const note = (warning: Error) => void warnings.push(warning)

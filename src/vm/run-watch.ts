@@ -41,6 +41,7 @@ export class RunWatch {
   #isPaused = false
   #ioError: IoError | undefined
   #isPortOpen: boolean | undefined
+  #settling: Promise<void> = Promise.resolve()
 
   constructor(watched: Watched) {
     this.#watched = watched
@@ -71,6 +72,7 @@ export class RunWatch {
 
   /** Stops the CPUs: waits that are under way go on, for whoever asked for it can end it. */
   async pause(): Promise<void> {
+    await this.#settling
     this.#isPaused = true
     try {
       await this.#qmp.execute('stop')
@@ -105,7 +107,7 @@ export class RunWatch {
 
   #leave(): void {
     this.#own--
-    if (this.#own === 0) void this.#settle()
+    if (this.#own === 0) this.#settling = this.#settle()
   }
 
   /** Takes what QEMU says of the present for what it is, whatever was said meanwhile. */

@@ -47,6 +47,18 @@ describe('a machine', () => {
     expect(args).not.toMatch(/netdev/)
   })
 
+  test.each([
+    ['q35', 'pvpanic'],
+    ['pc-i440fx-7.2', 'pvpanic'],
+    ['virt', 'pvpanic-pci'],
+    ['microvm', undefined],
+  ])('of type %s is told of a panic by %s, once', (machine, device) => {
+    const told = (extraArgs: string[] = []) =>
+      qemuArgs(shapeWith({ machine, extraArgs })).filter((arg) => arg.startsWith('pvpanic'))
+    expect(told()).toEqual(device === undefined ? [] : [device])
+    expect(told(['-device', 'pvpanic,ioport=1'])).toEqual(['pvpanic,ioport=1'])
+  })
+
   test('that waits for a saved one begins where that ended', () => {
     expect(valuesOf('-incoming', { incoming: true })).toEqual(['defer'])
     expect(valuesOf('-incoming')).toEqual([])

@@ -21,10 +21,12 @@ interface Death {
   stopping?: boolean
   /** What the kernel said last; no kernel log where left out. */
   kernel?: string
+  /** Why a signal ended it. */
+  why?: string
 }
 
 /** The cause that the lifeline ends with. */
-async function causeOf({ script, shutdownReason, stopping = false, kernel }: Death) {
+async function causeOf({ script, shutdownReason, stopping = false, kernel, why }: Death) {
   const dir = await mkdtemp(join(tmpdir(), 'death-'))
   onTestFinished(() => rm(dir, { recursive: true }))
   let kernelLog: KernelLog | undefined
@@ -43,6 +45,7 @@ async function causeOf({ script, shutdownReason, stopping = false, kernel }: Dea
       kernelLog: () => kernelLog,
       shutdownReason: () => shutdownReason,
       stopping: () => stopping,
+      ...(why !== undefined && { explain: async () => why }),
     }),
     { timeoutMs: 10_000 },
   )
@@ -52,6 +55,7 @@ async function causeOf({ script, shutdownReason, stopping = false, kernel }: Dea
   return cause as DutError
 }
 
+const PANIC = '[1] Kernel panic - not syncing: x\n'
 const REFUSES = `echo 'qemu-system-x86_64: warning: x' >&2; echo 'qemu-system-x86_64: no such device' >&2; exit 1`
 
 describe('a VM is gone because', () => {
@@ -92,6 +96,33 @@ describe('a VM is gone because', () => {
       { script: 'exit 0', shutdownReason: 'guest-panic', kernel: 'Kernel panic - x\n' },
       VmDiedError,
       /\| Kernel panic - x/,
+    ],
+    [
+      'the guest reset itself after a panic',
+      { script: 'exit 0', shutdownReason: 'guest-reset', kernel: PANIC },
+      VmDiedError,
+      /^dut0\/vm0: kernel panic: x\n/,
+    ],
+    [
+      'the guest was restarted in order after a line like that',
+      {
+        ...{ script: 'exit 0', shutdownReason: 'guest-reset' },
+        kernel: `${PANIC}[2] reboot: Restarting system\n`,
+      },
+      VmDiedError,
+      /^dut0\/vm0: the guest reset itself/,
+    ],
+    [
+      'the guest was powered off after a line like that',
+      { script: 'exit 0', shutdownReason: 'guest-shutdown', kernel: PANIC },
+      VmDiedError,
+      /^dut0\/vm0: the guest powered itself off/,
+    ],
+    [
+      'QEMU was killed after a line like that, and it is known why',
+      { script: 'kill -KILL $$', kernel: PANIC, why: 'for want of memory' },
+      VmDiedError,
+      /^dut0\/vm0: QEMU was killed by SIGKILL[\s\S]*\n→ for want of memory$/,
     ],
     [
       'it was asked to go, whatever else it said',

@@ -101,6 +101,46 @@ describe('a kernel panic', () => {
   })
 })
 
+describe('a line that reads like a panic', () => {
+  const LINE = 'ramoops: Kernel panic - not syncing: x'
+  const soon = { timeoutMs: 5000 }
+
+  test('is told once more where the first one was none', async () => {
+    const { log, qemu, panics } = await openLog()
+    qemu.write(`${LINE} 1\n${LINE} 2\n`)
+    await poll(() => panics[0], soon)
+    expect(log.panic).toBe(`${LINE} 2`)
+    expect(log.panics).toBe(2)
+    log.clearPanic()
+    expect(log.panic).toBeUndefined()
+    qemu.write(`${LINE} 3\n`)
+    await poll(() => panics[1], soon)
+    expect(panics).toEqual([`${LINE} 2`, `${LINE} 3`])
+  })
+
+  test('is not the last line of a panic’s report', async () => {
+    const { log, qemu, panics } = await openLog()
+    qemu.write(`[1] ${LINE} 1\n[2] CPU: 0\n[3] ---[ end Kernel panic - not syncing: x ]---\n`)
+    await poll(() => (log.text.endsWith('---\n') ? true : undefined), soon)
+    expect(panics).toEqual([`[1] ${LINE} 1`])
+    expect(log.panic).toBe(`[1] ${LINE} 1`)
+    expect(log.sincePanic()).toMatch(/^\[1\].*\n\[2\] CPU: 0\n\[3\]/)
+  })
+
+  test.each([
+    ['[9] reboot: Restarting system', true, false],
+    ['[9] reboot: Power down', true, false],
+    ['[0] Linux version 6.1', false, true],
+    ['[9] Rebooting in 5 seconds..', false, false],
+  ])('and what comes behind it: %s', async (next, inOrder, booted) => {
+    const { log, qemu } = await openLog()
+    qemu.write(`[0] Linux version 6.0\n[1] reboot: Restarting system\n${LINE}\n${next}\n`)
+    await poll(() => (log.text.endsWith(`${next}\n`) ? true : undefined), soon)
+    expect(log.endedInOrder).toBe(inOrder)
+    expect(log.hasBootedSince).toBe(booted)
+  })
+})
+
 test('a connection that breaks is an end, not an uncaught error', async () => {
   const { log, qemu } = await openLog()
   qemu.destroy()
