@@ -1,5 +1,4 @@
 import { UsageError } from '../errors.ts'
-import type { ResolvedTestpmd } from './options.ts'
 
 /** Descriptors of a queue where nobody says: as many as virtio has at most, and other NICs by default. */
 const NIC_RING = 1024
@@ -20,7 +19,14 @@ export interface NicFacts {
   ring?: number
 }
 
-type Sized = Pick<ResolvedTestpmd, 'vdevs' | 'args' | 'mbufs' | 'memory' | 'leastMemory'>
+interface Sized {
+  vdevs: readonly string[]
+  args: readonly string[]
+  mbufs?: number
+  memory?: number
+  /** MiB where `memory` does not say. */
+  leastMemory: number
+}
 
 /**
  * Packet buffers, and MiB of memory that have room for them. Each queue keeps as many buffers as its

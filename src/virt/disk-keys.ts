@@ -1,16 +1,18 @@
 import { UsageError } from '../errors.ts'
 import type { DiskSpec } from '../vm/disks.ts'
-import type { Key } from './machine-keys.ts'
+import { asTheyAre, type Key } from './machine-keys.ts'
 
 const BUSES: Record<string, DiskSpec['bus']> = { virtio: 'virtio', scsi: 'scsi' }
 
 /** The keys that are about what a VM boots. */
 export const DISK_KEYS: Record<string, Key> = {
   disk: {
-    options: ['file', 'opt_format', 'opt_if', 'opt_index', 'opt_media'],
-    read: (options, { guest, spec }) => {
+    options: ['file', 'opt_format', 'type', 'opt_if', 'opt_index', 'opt_media'],
+    read: (options, { guest, spec, notes }) => {
       const file = options.need('file')
-      const format = options.get('opt_format')
+      const type = options.get('type')
+      const format = options.get('opt_format') ?? type
+      if (type !== undefined) notes.push(`disk: type=${type} is read as opt_format=${format}`)
       const bus = options.get('opt_if') ?? 'virtio'
       const place = (guest.disk === undefined ? 0 : 1) + spec.disks.length
       if ((options.number('opt_index') ?? place) !== place) {
@@ -40,8 +42,9 @@ export const DISK_KEYS: Record<string, Key> = {
   },
   pflash: {
     options: ['file'],
-    read: (options, { spec }) => {
+    read: (options, { spec, notes }) => {
       spec.extraArgs.push('-pflash', options.need('file'))
+      notes.push(asTheyAre('pflash'))
     },
   },
   kernel: {

@@ -7,12 +7,24 @@ import type { Options } from './values.ts'
 /** What one element of a key's list means. */
 export interface Key {
   options: readonly string[]
+  /** Sub-options that DTS had as well, and what to do without them. */
+  instead?: Readonly<Record<string, string>>
   read(options: Options, draft: Draft): void
 }
 
 /** What a key without a `number` means in DTS. */
 const CPUS = 4
 const MEGABYTES = 2048
+
+const PLACE = `leave it out: cpus: { pin: 'auto' } gives cores, memory: { node } says of which node memory is`
+
+/** How a PCI device of the host gets into a VM. */
+export const PASS_ON = 'device with driver=vfio-pci,opt_host=ADDRESS, which is vfio(address)'
+
+/** The note on a key whose QEMU arguments are taken as they are. */
+export function asTheyAre(key: string): string {
+  return `${key}: QEMU is given its arguments as they are, so the VM is booted, not cloned`
+}
 
 const NO_PATH = 'sockets are in a folder of the run, and the kernel removes what a VM leaves'
 
@@ -26,8 +38,11 @@ export const MACHINE_KEYS: Record<string, Key> = {
   },
   qemu: {
     options: ['path'],
-    read: (options, { spec }) => {
-      spec.qemu = options.need('path')
+    read: (options, { spec, notes }) => {
+      const path = options.need('path')
+      if (spec.qemu !== undefined)
+        notes.push(`qemu: path=${spec.qemu} is passed over: the last counts`)
+      spec.qemu = path
     },
   },
   machine: {
@@ -45,24 +60,37 @@ export const MACHINE_KEYS: Record<string, Key> = {
   },
   cpu: {
     options: ['model', 'number', 'cpupin'],
+    instead: {
+      numa: PLACE,
+      numa_aware: PLACE,
+      skipcores: `leave it out: cpus: { pin: 'auto' } gives cores that nobody else has`,
+    },
     read: (options, { spec, notes }) => {
       const model = options.get('model')
       const count = options.number('number', 1) ?? CPUS
-      const pin = (options.get('cpupin') ?? '').split(/[\s,]+/).filter((core) => core !== '')
-      if (pin.some((core) => !/^\d+$/.test(core))) {
+      const named = (options.get('cpupin') ?? '').split(/[\s,]+/).filter((core) => core !== '')
+      if (named.some((core) => !/^\d+$/.test(core))) {
         throw new UsageError(`${options.what}: cpupin is not a list of cores`, {
           hint: `cpupin=24 25`,
         })
       }
       // QEMU's `host` needs KVM; what stands for it by default is right under TCG, too.
       if (model === 'host') notes.push('cpu: model=host is what a VM has by default under KVM')
+      const pin = [...new Set(named.map(Number))]
+      const isShort = pin.length > 0 && pin.length < count
+      if (isShort) {
+        notes.push(
+          `cpu: cpupin is left out: DTS had ${count} virtual CPUs share ${pin.length} cores (${pin.join(' ')}), ` +
+            `here each has one of its own: write ${count} cores, or number=${pin.length}`,
+        )
+      } else if (pin.length > count) {
+        const over = pin.slice(count).join(' ')
+        notes.push(`cpu: cpupin: ${over} is passed over: there are ${count} virtual CPUs`)
+      }
       spec.cpus = {
         count,
         ...(model !== undefined && model !== 'host' && { model }),
-        // As in DTS, cores are used again where there are fewer of them than virtual CPUs.
-        ...(pin.length > 0 && {
-          pin: Array.from({ length: count }, (_, i) => Number(pin[i % pin.length])),
-        }),
+        ...(pin.length > 0 && !isShort && { pin: pin.slice(0, count) }),
       }
     },
   },
@@ -70,7 +98,8 @@ export const MACHINE_KEYS: Record<string, Key> = {
     options: ['size', 'hugepage'],
     read: (options, { spec }) => {
       const size = options.number('size', 1) ?? MEGABYTES
-      spec.memory = { size: `${size}M`, hugepages: options.flag('hugepage') ?? true }
+      const hugepages = options.flag('hugepage')
+      spec.memory = { size: `${size}M`, ...(hugepages !== undefined && { hugepages }) }
     },
   },
   start: {
@@ -116,6 +145,7 @@ export const MACHINE_KEYS: Record<string, Key> = {
       else {
         const chardev = socketArgs('monitor', path, { server: true })
         spec.extraArgs.push(...chardev, '-mon', 'chardev=monitor,mode=readline')
+        notes.push(asTheyAre('monitor'))
       }
     },
   },
@@ -130,6 +160,7 @@ export const MACHINE_KEYS: Record<string, Key> = {
       }
       // Not on all addresses as in DTS, for it asks for no password.
       spec.extraArgs.push('-vga', 'std', '-vnc', `127.0.0.1:${display}`)
+      notes.push(asTheyAre('vnc'))
     },
   },
   control: {
@@ -154,15 +185,25 @@ export const MACHINE_KEYS: Record<string, Key> = {
   },
   usercmd: {
     options: ['cmd'],
-    read: (options, { spec }) => {
+    read: (options, { spec, notes }) => {
       spec.extraArgs.push(...shellWords(options.what, options.need('cmd')))
+      notes.push(asTheyAre('usercmd'))
     },
   },
   def_driver: {
     options: ['driver_name', 'driver_mode'],
     read: (options, { notes }) => {
-      const driver = options.get('driver_name') ?? 'vfio-pci'
-      notes.push(`def_driver: bindDriver(vm, pci, '${driver}') of vitest-dut/dpdk binds NICs`)
+      const [driver, mode] = [options.get('driver_name'), options.get('driver_mode')]
+      if (driver !== undefined || mode === undefined) {
+        const name = driver ?? 'vfio-pci'
+        notes.push(`def_driver: bindDriver(vm, pci, '${name}') of vitest-dut/dpdk binds NICs`)
+      }
+      if (mode !== undefined) {
+        notes.push(
+          `def_driver: driver_mode=${mode} is passed over: bindDriver sets no mode; ` +
+            `bindDriver(vm, pci, 'uio_pci_generic') needs no IOMMU`,
+        )
+      }
     },
   },
   virt_type: {
@@ -173,6 +214,25 @@ export const MACHINE_KEYS: Record<string, Key> = {
       throw new UsageError(`${options.what}: ${JSON.stringify(type)} is not supported`, {
         hint: 'QEMU is started as it is: write KVM, or leave virt_type out',
       })
+    },
+  },
+  serial_port: {
+    options: ['enable', 'path', 'port'],
+    read: (_, { notes }) => {
+      notes.push(
+        'serial_port: vm.console has what the guest prints there, and vm.cmd types into it',
+      )
+    },
+  },
+  dev_gen: {
+    options: ['pf_idx', 'vf_num', 'driver'],
+    read: (options) => {
+      throw new UsageError(
+        `${options.what} is not honoured: VFs are made by whoever runs the host`,
+        {
+          hint: `write their number into sriov_numvfs, and pass each on: ${PASS_ON}`,
+        },
+      )
     },
   },
   migration: {

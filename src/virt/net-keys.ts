@@ -2,7 +2,7 @@ import { UsageError } from '../errors.ts'
 import { type Device, raw, tap, userNet, vfio, vhostUser, virtioCrypto } from '../qemu/devices.ts'
 import { deviceOption } from '../qemu/option-value.ts'
 import type { Draft, NicDraft } from './draft.ts'
-import type { Key } from './machine-keys.ts'
+import { type Key, PASS_ON } from './machine-keys.ts'
 import { type Options, readProperties } from './values.ts'
 
 const NIC = [
@@ -19,13 +19,19 @@ const DEVICE = [
   ...['opt_script', 'opt_br', 'opt_host', 'opt_addr', 'opt_netdev', 'opt_id', 'opt_bus', 'opt_tap'],
 ]
 
+const GUEST_ADDRESS = 'leave it out: a device has a place; opt_addr says which'
+
 /** The keys that are about devices. */
 export const NET_KEYS: Record<string, Key> = {
   net: {
     options: ['type', ...NIC, 'opt_hostfwd', 'opt_br', 'opt_script', 'opt_downscript'],
     read: readNet,
   },
-  device: { options: DEVICE, read: readDevice },
+  device: {
+    options: DEVICE,
+    instead: { pf_idx: PASS_ON, vf_idx: PASS_ON, pf_dev: PASS_ON, guestpci: GUEST_ADDRESS },
+    read: readDevice,
+  },
   crypto: {
     options: ['enable', 'opt_num'],
     read: (options, { spec, notes }) => {

@@ -1,5 +1,4 @@
 import { UsageError } from '../errors.ts'
-import { checkKeys } from '../options.ts'
 
 /** A value as DTS has it: most are strings, whatever they stand for. */
 export type VirtValue = string | number | boolean | null | undefined
@@ -15,9 +14,7 @@ export class Options {
   readonly what: string
   readonly #values: Record<string, string>
 
-  /** @throws UsageError for a sub-option that is none of `known` */
-  constructor(what: string, element: VirtElement, known: readonly string[]) {
-    checkKeys(what, element, known)
+  constructor(what: string, element: VirtElement) {
     this.what = what
     this.#values = Object.fromEntries(
       Object.entries(element).flatMap(([key, value]) => {

@@ -7,7 +7,8 @@ import { type Key, MACHINE_KEYS } from './machine-keys.ts'
 import { NET_KEYS } from './net-keys.ts'
 import { Options, type VirtElement, type VirtParams } from './values.ts'
 
-const KEYS: Record<string, Key> = { ...MACHINE_KEYS, ...DISK_KEYS, ...NET_KEYS }
+/** All that DTS could be told of a VM. */
+export const KEYS: Record<string, Key> = { ...MACHINE_KEYS, ...DISK_KEYS, ...NET_KEYS }
 
 /** What `virt_params` of DTS are here. */
 export interface ConvertedVm {
@@ -18,21 +19,49 @@ export interface ConvertedVm {
   notes: string[]
 }
 
+/** Why a sub-option of an element is none, for each of which that is so. */
+function unknownOptions(what: string, element: VirtElement, { options, instead = {} }: Key) {
+  return Object.keys(element).flatMap((name) => {
+    if (options.includes(name)) return []
+    const hint = Object.hasOwn(instead, name) ? instead[name] : undefined
+    if (hint !== undefined) return [new UsageError(`${what}: ${name} is not honoured`, { hint })]
+    return attempt(() => checkKeys(what, { [name]: '' }, options))
+  })
+}
+
+/** What went wrong, where it did. */
+function attempt(action: () => void): UsageError[] {
+  try {
+    action()
+    return []
+  } catch (error) {
+    if (error instanceof UsageError) return [error]
+    throw error
+  }
+}
+
 /**
  * The spec of a VM that DTS's `virt_params` describe. Every key and sub-option of DTS is honoured, said
  * to be done in another way, or refused; nothing is passed over.
  *
- * @throws UsageError for what is unknown, malformed or refused, naming what to use instead
+ * @throws UsageError for all that is unknown, malformed or refused, naming what to use instead
  */
 export function convertVirtParams(params: VirtParams, what = 'virt_params'): ConvertedVm {
-  checkKeys(what, params, Object.keys(KEYS))
   const draft = newDraft()
-  for (const [key, value] of Object.entries(params)) {
-    const { options, read } = KEYS[key] as Key
-    for (const [i, element] of elementsOf(`${what}: ${key}`, value).entries()) {
-      read(new Options(`${what}: ${key}[${i}]`, element, options), draft)
-    }
-  }
+  const wrong = Object.entries(params).flatMap(([name, value]) =>
+    attempt(() => {
+      checkKeys(what, { [name]: value }, Object.keys(KEYS))
+      const key = KEYS[name] as Key
+      const refused = elementsOf(`${what}: ${name}`, value).flatMap((element, i) => {
+        const place = `${what}: ${name}[${i}]`
+        const unknown = unknownOptions(place, element, key)
+        if (unknown.length > 0) return unknown
+        return attempt(() => key.read(new Options(place, element), draft))
+      })
+      throwAll(refused)
+    }),
+  )
+  throwAll(wrong)
   const { spec, guest, login, agent, startTimeoutMs, notes } = draft
   if (draft.nic) {
     throw new UsageError(`${what}: net: a NIC is connected to nothing`, {
@@ -62,6 +91,11 @@ export function convertVirtParams(params: VirtParams, what = 'virt_params'): Con
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     notes: [...new Set(notes)],
   }
+}
+
+function throwAll(errors: readonly UsageError[]): void {
+  if (errors.length === 1) throw errors[0]
+  if (errors.length > 1) throw new UsageError(errors.map(({ message }) => message).join('\n'))
 }
 
 function elementsOf(what: string, value: VirtParams[string]): readonly VirtElement[] {

@@ -49,6 +49,26 @@ test('prints one VM as JSON, without the global file', async () => {
   })
 })
 
+test('sections that cannot be read or run leave the others printed, and the status says so', async () => {
+  const text = '[vm0]\nmem = size=256\n[vm1]\n}\n[vm2]\nmem = size=x\n[vm3]\nmem = size=512\n'
+  writeFileSync(join(dir, 'some.cfg'), text)
+  const { stdout, stderr, exitCode } = await cli(['convert', join(dir, 'some.cfg')], { env: {} })
+  expect(exitCode).toBe(1)
+  expect(stdout).toContain(`name: 'vm0'`)
+  expect(stdout).toContain(`name: 'vm3'`)
+  expect(stderr).toMatch(/some\.cfg:4: "}" is neither[\s\S]*\[vm2\]: mem\[0\]: size: "x"/)
+})
+
+test('a file without a VM is refused in words, and nothing is printed', async () => {
+  writeFileSync(join(dir, 'crbs.cfg'), '[DUT IP]\ndut_ip=localhost\nos=linux\n')
+  for (const more of [[], ['--json']]) {
+    const args = ['convert', join(dir, 'crbs.cfg'), ...more]
+    const { stdout, stderr, exitCode } = await cli(args, { env: {} })
+    expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 1 })
+    expect(stderr).toContain('describes no VM: its sections are [DUT IP]')
+  }
+})
+
 test('what cannot be is refused with file, section and what to do', async () => {
   writeFileSync(join(dir, 'b.cfg'), '[vm0]\ndevice = driver=pci-assign,opt_host=03:00.0\n')
   const refused = await cli(['convert', join(dir, 'b.cfg')], { env: {} })

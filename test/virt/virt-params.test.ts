@@ -51,7 +51,7 @@ describe('each option makes its arguments', () => {
       ...(['mem hugepage', { mem: [{ size: '1024', hugepage: 'yes' }] }] as const),
       'memory-backend-memfd,id=ram,size=1073741824,share=on,hugetlb=on,prealloc=on',
     ],
-    ['mem, by default', { mem: [{}] }, '-m 2048M', 'hugetlb=on'],
+    ['mem, by default plain', { mem: [{}] }, '-m 2048M', 'memory-backend-ram'],
     ['disk file', DISK, 'if=none,id=root,file=/img/vm0.qcow2,snapshot=on', 'drive=root'],
     ['disk opt_format', { disk: [{ file: '/a', opt_format: 'raw' }] }, 'file=/a,format=raw'],
     [
@@ -174,7 +174,15 @@ describe('each option makes its arguments', () => {
 describe('each option that makes none', () => {
   test.each<[string, VirtParams, Partial<VmSpec>]>([
     ['cpupin', { cpu: [{ number: 2, cpupin: '24 25' }] }, { cpus: { count: 2, pin: [24, 25] } }],
-    ['cpupin, less', { cpu: [{ number: 2, cpupin: '3' }] }, { cpus: { count: 2, pin: [3, 3] } }],
+    ['cpupin, less', { cpu: [{ number: 2, cpupin: '3' }] }, { cpus: { count: 2 } }],
+    ['cpupin, one twice', { cpu: [{ number: 2, cpupin: '3 3' }] }, { cpus: { count: 2 } }],
+    ['cpupin, more', { cpu: [{ number: 1, cpupin: '7 8' }] }, { cpus: { count: 1, pin: [7] } }],
+    ['mem without hugepage', { mem: [{ size: '512' }] }, { memory: { size: '512M' } }],
+    [
+      ...(['disk type', { disk: [{ file: '/a', type: 'raw' }] }] as const),
+      { guest: { disk: '/a', format: 'raw' } },
+    ],
+    ['serial_port', { serial_port: [{ enable: 'yes' }] }, {}],
     ['cpupin, blank', { cpu: [{ number: '1', cpupin: '' }] }, { cpus: { count: 1 } }],
     [
       ...(['login', { ...DISK, login: [{ user: 'me', password: 'x' }] }] as const),
@@ -243,6 +251,20 @@ test.each<[VirtParams, string]>([
   [{ net: [{ type: 'user', opt_vlan: '0' }] }, 'opt_vlan is passed over'],
   [{ qga: [{ enable: 'yes' }] }, 'vm.exec'],
   [{ monitor: [{ port: '4444' }] }, 'port is passed over'],
+  [{ cpu: [{ number: 4, cpupin: '24 25' }] }, 'cpupin is left out: DTS had 4 virtual CPUs share 2'],
+  [{ cpu: [{ number: 2, cpupin: '4 5 6 7' }] }, 'cpupin: 6 7 is passed over'],
+  [{ qemu: [{ path: '/a' }, { path: '/b' }, { path: '/c' }] }, 'path=/a is passed over: the last'],
+  [{ qemu: [{ path: '/a' }, { path: '/b' }, { path: '/c' }] }, 'path=/b is passed over: the last'],
+  [
+    { def_driver: [{ driver_name: 'vfio-pci' }, { driver_mode: 'noiommu' }] },
+    'driver_mode=noiommu',
+  ],
+  [{ disk: [{ file: '/a', type: 'raw' }] }, 'type=raw is read as opt_format=raw'],
+  [{ serial_port: [{}] }, 'serial_port: vm.console'],
+  [{ vnc: [{ displayNum: '1' }] }, 'vnc: QEMU is given its arguments as they are'],
+  [{ usercmd: [{ cmd: '-device edu' }] }, 'usercmd: QEMU is given its arguments as they are'],
+  [{ pflash: [{ file: '/fw' }] }, 'pflash: QEMU is given its arguments as they are'],
+  [{ monitor: [{ path: '/m' }] }, 'monitor: QEMU is given its arguments as they are'],
 ])('what is done in another way is said: %j', (params, note) => {
   expect(convertVirtParams(params).notes.join('\n')).toContain(note)
 })
@@ -281,6 +303,12 @@ describe('refused, with what to use instead, is', () => {
     [{ memory: [{ size: '1' }] }, 'unknown option "memory"', 'known are: name, qemu'],
     [{ cpu: [{ count: 2 }] }, 'unknown option "count"', 'known are: model, number, cpupin'],
     [{ cpu: ['2'] as never }, '"2" is not a table', 'a list of objects'],
+    [{ cpu: [{ numa: 'auto' }] }, 'cpu[0]: numa is not honoured', 'memory: { node }'],
+    [{ cpu: [{ numa_aware: 'yes' }] }, 'numa_aware is not honoured', `pin: 'auto'`],
+    [{ cpu: [{ skipcores: '0 1' }] }, 'skipcores is not honoured', `pin: 'auto'`],
+    [{ device: [{ pf_idx: '0' }] }, 'pf_idx is not honoured', 'vfio(address)'],
+    [{ device: [{ vf_idx: '0', guestpci: 'auto' }] }, 'guestpci is not honoured', 'opt_addr'],
+    [{ dev_gen: [{ vf_num: '2' }] }, 'dev_gen[0] is not honoured', 'vfio(address)'],
   ])('%j', (params, message, hint) => {
     const call = () => convertVirtParams(params)
     expect(call).toThrow(UsageError)
@@ -289,11 +317,46 @@ describe('refused, with what to use instead, is', () => {
   })
 })
 
+test('all that is refused is told at once', () => {
+  const params = {
+    cpu: [{ number: '2', numa: 'auto', skipcores: '0 1' }],
+    memory: [{ size: '1' }],
+    dev_gen: [{ pf_idx: '0' }],
+    device: [{ vf_idx: '0' }, { driver: 'vhost-cuse' }],
+    disk: [{}],
+  }
+  const call = () => convertVirtParams(params, 'vm7')
+  for (const what of [
+    ...['vm7: cpu[0]: numa', 'vm7: cpu[0]: skipcores', 'vm7: unknown option "memory"'],
+    ...[
+      'vm7: dev_gen[0]',
+      'vm7: device[0]: vf_idx',
+      'vm7: device[1]: vhost-cuse',
+      'vm7: disk[0]: file',
+    ],
+  ]) {
+    expect(call).toThrow(what)
+  }
+})
+
+test('a cpupin that is kept can be run', () => {
+  for (const [number, cpupin] of [
+    [4, '24 25'],
+    [2, '24 25 26 27'],
+    [2, '5,6'],
+    [3, '1 1 2 3'],
+  ] as const) {
+    const { spec } = convertVirtParams({ cpu: [{ number, cpupin }] })
+    const { pin } = resolveSpec(spec, 0).cpus
+    if (Array.isArray(pin)) expect(new Set(pin).size).toBe(number)
+  }
+})
+
 test('every key of DTS is known', () => {
   const keys = [
     ...['name', 'machine', 'enable_kvm', 'pid_file', 'daemon', 'monitor', 'qemu', 'cpu', 'mem'],
     ...['disk', 'pflash', 'kernel', 'start', 'login', 'net', 'device', 'migration', 'control'],
-    ...['vnc', 'crypto', 'usercmd', 'def_driver', 'virt_type'],
+    ...['vnc', 'crypto', 'usercmd', 'def_driver', 'virt_type', 'serial_port', 'dev_gen'],
   ]
   for (const key of keys) expect(convertVirtParams({ [key]: null }).spec).toEqual({})
 })
