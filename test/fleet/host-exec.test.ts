@@ -43,7 +43,7 @@ describe('a command on the DUT', () => {
     ["printf '\\357\\273\\277x'; printf '\\303' >&2", { stderr: 'apart' }, [239, 187, 191, 120]],
     ["printf '\\303'; printf '\\274'", {}, [0xc3, 0xbc]],
     ["printf 'a\\r\\n'", {}, [97, 13, 10]],
-  ])('%j with %j gives its bytes', async (command, options, bytes) => {
+  ])('%s gives its bytes', async (command, options, bytes) => {
     expect([...(await exec(command, options)).stdoutBytes]).toEqual(bytes)
   })
 
