@@ -367,7 +367,9 @@ describe('an identity', () => {
 
   test('is that of shells which waited, too', async () => {
     await identify({ hostname: 'vm8' })
-    for (let i = 0; i < 3; i++) expect(await text('echo $HOSTNAME')).toBe('vm8\n')
+    // \h is what bash looked up when it started.
+    const names = `prompt='\\h'; echo "$HOSTNAME \${prompt@P}"`
+    for (let i = 0; i < 3; i++) expect(await text(names)).toBe('vm8 vm8\n')
     expect(await text('echo "${REPLY-none} ${#REPLY[@]}"; nosuchprogram')).toMatch(
       /^none 0\nbash: line \d+: nosuchprogram/,
     )

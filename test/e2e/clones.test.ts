@@ -34,9 +34,13 @@ test('of 16 clones no two have anything of an identity in common, and all clocks
   const names = vms.map(({ name }) => name)
   expect(lines.filter((line) => line.startsWith('hostname ')).map((l) => l.slice(9))).toEqual(names)
   // The shell on the console is the template's: what it made at its start is made anew.
-  const shells = await Promise.all(vms.map((vm) => vm.cmd('echo $HOSTNAME; echo $RANDOM$RANDOM')))
-  const [hosts, randoms] = [0, 1].map((i) => shells.map(({ output }) => output.split('\n')[i]))
+  const ask = `prompt='\\h'; echo $HOSTNAME; echo $RANDOM$RANDOM; echo "\${prompt@P}"`
+  const shells = await Promise.all(vms.map((vm) => vm.cmd(ask)))
+  const [hosts, randoms, prompts] = [0, 1, 2].map((i) =>
+    shells.map(({ output }) => output.split('\n')[i]),
+  )
   expect(hosts).toEqual(names)
+  expect(prompts).toEqual(names)
   expect(new Set(randoms).size).toBe(16)
 
   for (const vm of vms) {
