@@ -76,6 +76,7 @@ export class LoginDialogue {
   push(text: string): boolean {
     const isNews = this.#screen.push(text)
     if (isNews && this.#probed !== undefined) this.#hearEcho(this.#probed)
+    else if (isNews) this.#echoes = false // of what is asked now, that is not known
     return isNews
   }
 
@@ -127,8 +128,9 @@ export class LoginDialogue {
     if (seen === 'password') return { ms: SETTLE_MS, act: () => this.#typePassword() }
     if (seen === 'secret' && !this.#echoes) return { ms: SETTLE_MS, act: () => this.#probe() }
     if (seen !== '') return this.#unknown
-    // Where somebody else's line came behind the prompt, it stands where nobody finds it.
-    return this.#echoes ? WAIT : { ms: NUDGE_MS, act: () => this.#probe() }
+    // Somebody else's line may have come behind the prompt, which stands where nobody finds it then.
+    const mayBeHidden = this.#said.length > 0 && !this.#echoes
+    return mayBeHidden ? { ms: NUDGE_MS, act: () => this.#probe() } : WAIT
   }
 
   #takingOver(seen: Seen): Plan {
@@ -145,7 +147,6 @@ export class LoginDialogue {
     if (this.#state === 'waiting') this.#issue = this.#screen.lines
     this.#answered.add(this.#screen.line.trim())
     this.#state = 'user typed'
-    this.#echoes = false
     return this.#try('user', this.#login.user)
   }
 

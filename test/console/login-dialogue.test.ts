@@ -86,10 +86,15 @@ describe('no password is typed', () => {
   test('an empty one, while nobody asks', () => {
     const { dialogue } = at(['dut0 login: '], { password: '' })
     dialogue.push('root\n')
+    expect(dialogue.plan.ms).toBeUndefined() // login may take its time
+    dialogue.push('Welcome\n')
     expect(dialogue.plan.act()).toEqual({ type: ' \x15' })
     dialogue.push(' \b \b')
     dialogue.plan.act()
     expect(dialogue.plan.ms).toBeUndefined()
+    dialogue.push('Passwort: ')
+    expect(dialogue.plan.act()).toEqual({ type: ' \x15' })
+    expect(dialogue.plan.act()).toEqual({ type: ENTER, password: true })
   })
 })
 
