@@ -48,6 +48,8 @@ describe('a question that is not understood', () => {
     ['after the user', IN.slice(0, 1), 'root\nOne-time password (OATH): ', 'password'],
     ['after the password', IN, '\nYour password has expired.\nNew password: ', 'shell'],
     ['a question that ends like a shell', IN, '\nProceed (y/n)? > ', 'shell'],
+    ['a prompt of no known kind', IN, '\nready when you are ', 'shell'],
+    ['another secret', IN.slice(0, 1), 'root\nVerification code: ', 'password'],
     ['another colon', IN, '\nTerminal type: ', 'shell'],
   ] as const)('is told after 25 s, with the option for it: %s', ([, steps, text, option]) => {
     const { dialogue } = at(steps)

@@ -148,28 +148,10 @@ test.concurrent.for([
     /asks for something else \("Proceed\? \[y\/N\]"\)[\s\S]*answers: \[\{ prompt: "Proceed\? \[y\/N\]"/,
   ],
   [
-    'another secret, before the password',
-    { ask: `read -rsp 'Verification code: ' reply; echo "[$reply]" >>"$TRIES"` },
-    [],
-    /"Verification code:"[\s\S]*passwordPrompt: "Verification code:"/,
-  ],
-  [
     'a question that is echoed, before the password',
     { ask: `read -rp 'Domain: ' reply; echo "[$reply]" >>"$TRIES"` },
     [],
     /"Domain:"[\s\S]*answers/,
-  ],
-  [
-    'a question in place of getty',
-    { before: `read -rp 'Please enter passphrase for disk vda3: ' x; echo "[$x]" >>"$TRIES"` },
-    [],
-    /passphrase for disk vda3:"[\s\S]*loginPrompt/,
-  ],
-  [
-    'a prompt of no known kind',
-    { ps1: 'ready when you are ' },
-    ['root:geheim'],
-    /"ready when you are"[\s\S]*shellPrompt: "ready when you are"/,
   ],
 ] as const)(
   'nothing is typed at what is not understood, which is told within 30 s: %s',
