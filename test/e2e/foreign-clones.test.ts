@@ -66,7 +66,7 @@ test('a clone finds its journal, and its shells show its name', PATIENCE, async 
   const { dut } = await openDut()
   const { disk } = await debianDisk()
   const spec = { guest: { disk }, login: { user: 'root', password: 'dut' }, memory: '256M' }
-  const [vm, other] = await dut.startAll([spec, { ...spec, name: 'n'.repeat(60) }])
+  const [vm, other] = await dut.startAll([spec, { ...spec, name: 'n'.repeat(32) }])
   for (const each of [vm, other]) {
     if (each === undefined) continue
     expect(each.startedBy).toBe('clone')
