@@ -35,8 +35,8 @@ export async function pack(dir: string): Promise<string> {
   return join(dir, name)
 }
 
-/** An empty project with nothing but the packed package and what its README tells to install. */
-export async function openConsumer(packed?: string): Promise<Consumer> {
+/** A project outside of the repository, in which nothing is installed. */
+export async function openProject(files: Record<string, string>): Promise<Consumer> {
   const dir = await mkdtemp(join(tmpdir(), 'dut-consumer-'))
   const consumer: Consumer = {
     dir,
@@ -49,12 +49,16 @@ export async function openConsumer(packed?: string): Promise<Consumer> {
     },
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
   }
+  const manifest = JSON.stringify({ type: 'module', private: true })
+  await consumer.write({ 'package.json': manifest, ...files })
+  return consumer
+}
+
+/** The same with nothing but the packed package and what its README tells to install. */
+export async function openConsumer(packed?: string): Promise<Consumer> {
+  const consumer = await openProject({ 'tsconfig.json': JSON.stringify(TSCONFIG) })
   try {
-    await consumer.write({
-      'package.json': JSON.stringify({ type: 'module', private: true }),
-      'tsconfig.json': JSON.stringify(TSCONFIG),
-    })
-    const tarball = packed ?? (await pack(dir))
+    const tarball = packed ?? (await pack(consumer.dir))
     const packages = [tarball, 'vitest@5.1.1', 'typescript@7.0.2', '@types/node@24.19.2']
     await consumer.run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', ...packages)
     return consumer
@@ -77,8 +81,6 @@ export async function attempt(cwd: string, file: string, ...args: string[]) {
       PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
       NO_COLOR: '1',
       NODE_OPTIONS: '',
-      // node-pty is compiled, and its headers need not be downloaded: they came with this Node.
-      npm_config_nodedir: join(dirname(process.execPath), '..'),
     },
   })
   const [stdout, stderr, [exitCode]] = await Promise.all([
