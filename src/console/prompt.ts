@@ -85,8 +85,17 @@ export class CutPromptMatcher {
   }
 }
 
-/** `text` without the echo of the typed `line` that it begins with, and the lines that stand in that. */
+/**
+ * `text` without the echo of the typed `line` that it begins with, and the lines that stand in that. A
+ * program that has only just shown its prompt may not have taken the terminal's own echo from it yet: what
+ * is typed then comes twice.
+ */
 export function afterEcho(text: string, line: string): string {
+  const rest = afterOneEcho(text, line)
+  return rest.startsWith(`${line}\n`) ? rest.slice(line.length + 1) : rest
+}
+
+function afterOneEcho(text: string, line: string): string {
   let at = 0
   /** How many characters of the echo may be there in the lines before `at`. */
   let echoed = new Set([0])

@@ -81,6 +81,7 @@ describe('what comes behind the echo', () => {
     ['nothing else', `${line}\nRX\n`],
     ['a line before it', `${LINE}${line}\nRX\n`],
     ['an event before it', `${EVENT}${line}\nRX\n`],
+    ['the terminal’s own echo, too', `${line}\n${line}\nRX\n`],
     ['no echo', 'RX\n'],
   ])('is the answer: %s', (_, text) => {
     expect(afterEcho(text, line)).toBe('RX\n')

@@ -109,7 +109,11 @@ test('a command that takes too long names what it waited for, and the next one i
   const pid = (await processesWith(dut, pmd.filePrefix))[0]
   await dut.exec(`kill -STOP ${pid}`)
   const late = pmd.cmd('show port stats 0', { timeout: '200ms' })
-  await expect(late).rejects.toThrow(CommandTimeoutError)
+  const error = await late.catch((reason) => reason)
+  expect(error).toBeInstanceOf(CommandTimeoutError)
+  expect(error.shortMessage).toMatch(
+    /^"show port stats 0" in .{1,81}: testpmd's prompt was not printed in time$/,
+  )
   await dut.exec(`kill -CONT ${pid}`)
   expect(await pmd.cmd('show port summary 1')).toContain('net_null1')
 })
@@ -150,6 +154,15 @@ test('what it logs meanwhile is in no answer, and what it says of the command is
   expect(await pmd.cmd('show port stats 9', { check: false })).toBe(
     'Invalid port 9\nThe valid ports array is [ 0 1 ]\n',
   )
+})
+
+test('packets that its forwarding threads print all the time are no prompt', async () => {
+  await using pmd = await testpmd(dut, { ...NULLS, nice: 10 })
+  await pmd.cmd('set verbose 1')
+  await pmd.start('csum')
+  expect(await pmd.cmd('show port summary all')).toContain('net_null1')
+  expect((await pmd.portStats(0)).rxPackets).toBeGreaterThan(0)
+  expect((await pmd.stop()).total.rxPackets).toBeGreaterThan(0)
 })
 
 test('two at once do not know of each other', async () => {

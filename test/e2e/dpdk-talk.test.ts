@@ -61,7 +61,7 @@ test('a guest’s testpmd that logs all it does answers whole', { timeout: 200_0
     await pmd.waitLinkUp(0)
   })
   expect(asked).toBeGreaterThan(0)
-  expect(pmd.program.console.text).toContain('virtio_dev_info_get')
+  expect(pmd.program.console.text).toMatch(/virtio_\w+\(\): /)
   expect(await pmd.cmd('show port stats 7', { check: false })).toMatch(/^Invalid port 7\n/)
   await expect(pmd.cmd('show port stats 7')).rejects.toThrow('Invalid port 7')
   await pmd.close()
