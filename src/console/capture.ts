@@ -19,6 +19,7 @@ export class Capture {
   /** What came so far, while it may still be the echo of the command. */
   #echoed = ''
   #echo = ''
+  #isEchoed = false
   #matcher: Matcher | undefined
   #pieces: string[] = []
   #matchedFrom: number | undefined
@@ -35,16 +36,23 @@ export class Capture {
   ) {
     this.#pattern = pattern
     this.#onOver = onOver
-    this.#echo = echo
-    this.clear()
+    this.clear({ echo })
   }
 
   get matched(): boolean {
     return this.#matchedAt !== undefined
   }
 
+  /** What the terminal may repeat has come. */
+  get isEchoed(): boolean {
+    return this.#isEchoed
+  }
+
   /** Forgets what came so far: it belonged to an earlier step. */
-  clear(): void {
+  clear({ echo = '' }: { echo?: string } = {}): void {
+    this.#echo = echo
+    this.#echoed = ''
+    this.#isEchoed = false
     this.#pieces = []
     this.#blocks = []
     this.#length = 0
@@ -55,17 +63,23 @@ export class Capture {
   }
 
   push(text: string): void {
+    if (this.#echo === '') {
+      this.#take(text)
+      return
+    }
     this.#echoed += text
     const isShort = this.#echoed.length < this.#echo.length
     if (isShort && this.#echo.startsWith(this.#echoed)) return
     const isEcho = this.#echoed.startsWith(this.#echo)
     const rest = isEcho ? this.#echoed.slice(this.#echo.length) : this.#echoed
+    this.#isEchoed = this.#echo !== '' && isEcho
     this.#echo = ''
     this.#echoed = ''
-    if (rest !== '') this.#take(rest)
+    this.#take(rest)
   }
 
   #take(text: string): void {
+    if (text === '') return
     this.#keep(text)
     if (this.matched) return
     const match = this.#matcher?.push(text)
@@ -88,7 +102,7 @@ export class Capture {
 
   /** All that was printed. */
   get printed(): string {
-    return [...this.#blocks, ...this.#pieces].join('')
+    return [...this.#blocks, ...this.#pieces, this.#echoed].join('')
   }
 
   /** What was printed before the match. */

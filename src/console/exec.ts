@@ -8,6 +8,7 @@ import { waitFor } from '../wait.ts'
 import type { Agent } from './agent.ts'
 import { agentError } from './agent-error.ts'
 import { checkCommand, type ExecResult, guestError, nameOf, resultOf } from './exec-result.ts'
+import type { LookAside } from './foreground.ts'
 import { FromGuest } from './frames.ts'
 import { whyKilled } from './killed.ts'
 import { shellQuote } from './line.ts'
@@ -41,6 +42,13 @@ const SIGKILL = 9
 /** How long a guest may take to say that it has killed a command whose time was over. */
 const KILLED_MS = 1000
 const ANSWER_TIMEOUT = '5s'
+
+const ASIDE_TIMEOUT = '10s'
+
+/** Runs scripts in the guest for whoever has to look at its consoles. */
+export function asideOf(context: ExecContext): LookAside {
+  return async (script) => (await exec(context, script, { timeout: ASIDE_TIMEOUT })).stdout
+}
 
 /** See `Vm.exec`. */
 export async function exec(

@@ -17,27 +17,24 @@ export function isCutOff(text: string): boolean {
   return text.split('\n').some((line) => encoder.encode(line).length > MOST)
 }
 
-/**
- * The lines to type into bash so that it runs `command` as one, whatever is in it: newlines, control
- * characters that the terminal would act on, any length. All but the last line are unfinished, so
- * bash answers each of them with its continuation prompt, which serves as flow control.
- */
-export function shellLines(command: string): string[] {
-  if (isPlainLine(command)) return [`${command}\n`]
-  const pieces: string[] = []
+/** `text` as words of bash that stand one behind another, each of them short enough for a line. */
+export function pieces(text: string): string[] {
+  const all: string[] = []
   let piece = ''
-  for (const character of command) {
+  for (const character of text) {
     piece += quoted(character)
     if (piece.length * 4 > LONGEST_LINE) {
-      pieces.push(piece)
+      all.push(`$'${piece}'`)
       piece = ''
     }
   }
-  if (piece !== '') pieces.push(piece)
-  return pieces.map((text, i) => {
-    const start = i === 0 ? 'eval ' : ''
-    return `${start}$'${text}'${i === pieces.length - 1 ? '\n' : '\\\n'}`
-  })
+  if (piece !== '') all.push(`$'${piece}'`)
+  return all
+}
+
+/** `text` as one word of bash in which no control character is left. */
+export function dollarQuote(text: string): string {
+  return `$'${[...text].map(quoted).join('')}'`
 }
 
 function quoted(character: string): string {

@@ -2,82 +2,115 @@
  * What a guest's shell says besides its output: marks that nobody could take for output, each of them
  * between two record separators (0x1e).
  *
- *     prompt  RS secret count ":" status RS    the shell is back; `status` is `$?`
- *     more    RS secret "M" RS                 an unfinished line: a quote or a loop is still open
- *     banner  RS "dut-shell " pid RS NL        a new shell of the default guest, not set up yet
+ *     begin   RS id "+" RS                                   what comes now is the command's output
+ *     end     RS id ":" facts RS                              the shell is back; typed.ts has the facts
+ *     end     RS id "=" prompt ":" status RS NL               the same in short
+ *     banner  RS "dut-shell " pid RS NL                       a new shell of the default guest
  *
- * `secret` differs for each console, and `count` goes up with each prompt, so that an old prompt which
- * is printed again is output.
+ * The lines that are typed say the marks (typed.ts), so that nothing in the shell is needed for them: no
+ * variable, no function, no prompt. Each line has an id of its own, and only marks whose lines were typed
+ * and not answered yet are marks: those of an old transcript that is shown again are output.
  */
-export type Mark = Prompt | { kind: 'more' } | { kind: 'banner' }
+export type Mark = Prompt | { kind: 'begin' } | { kind: 'banner' }
 
 export interface Prompt {
   kind: 'prompt'
   /** `$?` of the line that ended. */
   status: number
-  /** This prompt answers the line of {@link MarkReader.probeLine}, not a command. */
+  /** The shell prints something at its prompt, or runs what may. */
+  isNoisy: boolean
+  /** What only a mark of full length tells. */
+  facts?: {
+    /** `${PIPESTATUS[*]}`. */
+    each: string
+    /** How many lines the shell has read, by its own count. */
+    line: number
+    /** `$-`: the shell's options, a letter each. */
+    options: string
+    /** A DEBUG trap is set; looked at by lines that are typed with care only. */
+    hasTrap: boolean
+  }
+  /** This answers a probe, not a command. */
   isAnswer: boolean
+  /** Of the shell itself, where a probe was answered. */
+  pid?: number
 }
 
 export const RS = '\x1e'
 const BANNER = 'dut-shell '
+/** The longest mark; a DEBUG trap may be in it. */
+const LONGEST = 4096
+/** Lines that may be answered late: each may have started the shell that the next was typed into. */
+const MOST_PENDING = 64
 
-/** The line that puts a bash under the protocol. Nothing in it can be mistaken for a mark. */
-export function setupLine(secret: string): string {
-  const name = `${secret.slice(0, 2)}''${secret.slice(2)}`
-  const mark = (body: string) => `$'\\036'${name}${body}$'\\036'`
-  return `unset PROMPT_COMMAND PS0; __dut=0; PS2=${mark('M')} PS1=${mark(`'$((++__dut)):$?'`)}\n`
+/** A line that was typed and is to be answered by a mark. */
+export interface PendingLine {
+  id: string
+  isProbe: boolean
 }
 
-/** A secret for one console: short, because a virtio console sends 16 bytes at a time. */
-export function makeSecret(): string {
-  return crypto.randomUUID().slice(0, 3)
-}
+const END = /^:(\d*):([A-Za-z]*):(p*):([\d\s]*):(\d+)(?::(\d+))?(?:;([\s\S]*))?$/
+const SHORT_END = /^=([\s\S]*):(\d+)$/
 
 /** Recognises the marks of one console, in the order in which they come. */
 export class MarkReader {
-  secret = makeSecret()
+  readonly #prefix = crypto.randomUUID().slice(0, 3)
   #count = 0
-  #probe = 0
+  /** Those that were typed and not answered. */
+  pending: readonly PendingLine[] = []
+
+  /** An id for a line. */
+  makeId(): string {
+    return this.#prefix + (++this.#count).toString(36)
+  }
+
+  /** The line of that id is typed now, and will be answered. */
+  await(id: string, { isProbe = false } = {}): void {
+    this.pending = [...this.pending.slice(1 - MOST_PENDING), { id, isProbe }]
+  }
+
+  /** The shell that was typed to is gone, and all its lines with it. */
+  forget(): void {
+    this.pending = []
+  }
 
   /** The mark that stands between two record separators, or undefined when it is output. */
   read(body: string): Mark | undefined {
-    if (/^dut-shell \d+$/.test(body)) {
-      this.#count = 0
-      return { kind: 'banner' }
-    }
-    if (!body.startsWith(this.secret)) return undefined
-    const rest = body.slice(this.secret.length)
-    if (rest === 'M') return { kind: 'more' }
-    const [, count, status] = /^(\d+):(\d+)$/.exec(rest)?.map(Number) ?? []
-    if (count === undefined || status === undefined) return undefined
-    if (count <= this.#count) return undefined
-    this.#count = count
-    return { kind: 'prompt', status, isAnswer: count === this.#probe }
+    if (/^dut-shell \d+$/.test(body)) return { kind: 'banner' }
+    const at = this.pending.findLastIndex(
+      ({ id }) => body.startsWith(id) && /^[+:=]/.test(body.slice(id.length)),
+    )
+    const line = this.pending[at]
+    if (line === undefined) return undefined
+    const rest = body.slice(line.id.length)
+    if (rest === '+') return { kind: 'begin' }
+    const prompt = readEnd(rest)
+    // Those behind it were typed into a shell that it has outlived.
+    if (prompt) this.pending = this.pending.slice(0, at)
+    return prompt && { ...prompt, isAnswer: line.isProbe }
   }
 
   /** Whether `body`, whose end has not come yet, could become a mark. */
   couldBecome(body: string): boolean {
-    return [this.secret, BANNER].some((start) =>
+    const starts = [BANNER, ...this.pending.flatMap(({ id }) => [`${id}:`, `${id}=`, `${id}+`])]
+    return starts.some((start) =>
       body.length < start.length
         ? start.startsWith(body)
-        : body.startsWith(start) && body.length < start.length + 20,
+        : body.startsWith(start) &&
+          body.length < (/[:=]$/.test(start) ? LONGEST : start.length + 20),
     )
   }
+}
 
-  /** How many prompts came; of a shell that went back to an earlier state, other ones come again. */
-  get count(): number {
-    return this.#count
-  }
-
-  set count(count: number) {
-    this.#count = count
-    this.#probe = 0
-  }
-
-  /** A line whose prompt cannot be that of any other: it sets the count of prompts forward. */
-  probeLine(): string {
-    this.#probe = Math.max(this.#count, this.#probe) + 100 // the one before may not be answered yet
-    return `__dut=${this.#probe - 1}\n`
+function readEnd(text: string): Omit<Prompt, 'isAnswer'> | undefined {
+  const short = SHORT_END.exec(text)
+  if (short) return { kind: 'prompt', status: Number(short[2]), isNoisy: short[1] !== '' }
+  const end = END.exec(text)
+  if (end === null) return undefined
+  const [, line, options = '', noise, each = '', status, pid, trap = ''] = end
+  return {
+    ...{ kind: 'prompt', status: Number(status), isNoisy: noise !== '' },
+    facts: { each, line: Number(line), options, hasTrap: trap.trim() !== '' },
+    ...(pid !== undefined && { pid: Number(pid) }),
   }
 }

@@ -1,18 +1,18 @@
 import { randomInt } from 'node:crypto'
 import { Mutex } from 'async-mutex'
 import { AbortController } from '../abort.ts'
-import { outsideScope, stopSignal } from '../scope.ts'
+import { stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
 import { type WaitOptions, waitFor } from '../wait.ts'
-import { PromptAccount } from './account.ts'
 import type { Console } from './console.ts'
 import { explained } from './explained.ts'
-import { heldError } from './held-error.ts'
-import { isCutOff, isPlainLine, shellLines, shellQuote } from './line.ts'
-import { MarkWaits } from './mark-waits.ts'
-import { type Mark, setupLine } from './marks.ts'
+import type { LookAside } from './foreground.ts'
+import { isCutOff, isPlainLine, shellQuote } from './line.ts'
 import type { Pattern } from './pattern.ts'
-import { ENDING_KEYS, KEY_PATIENCE_MS, KILL_KEY, SYNC_PATIENCE_MS } from './shell-keys.ts'
+import { foreseen, mannerFor } from './shell-facts.ts'
+import { KILL_KEY } from './shell-keys.ts'
+import { isAnswer, isPrompt, ShellLine } from './shell-line.ts'
+import { ShellRescue } from './shell-rescue.ts'
 import type { AdoptOptions, ShellState } from './shell-state.ts'
 import { StepRun } from './step-run.ts'
 import {
@@ -23,41 +23,32 @@ import {
   type Step,
   type StepResult,
 } from './steps.ts'
+import { endsInBackslash, looksUnfinished, mayBeUnfinished } from './unfinished.ts'
 
-const isPrompt = (mark: Mark) => mark.kind === 'prompt'
+/** How long a shell that prints at its prompt may take from an expected text to the end of its line. */
+const NOISY_END_MS = 200
+
+export interface ShellOptions {
+  /** Runs a script beside the console, so that the kernel can be asked who has the terminal. */
+  lookAside?: LookAside
+}
 
 /** A bash on a console, driven by commands and what they are expected to print. */
 export class Shell {
   readonly console: Console
-  readonly #account = new PromptAccount()
+  readonly #line: ShellLine
+  readonly #rescue: ShellRescue
   readonly #turn = new Mutex()
-  readonly #waits = new MarkWaits()
-  #step: StepRun | undefined
-  /** Runs after a step that was not met; resolves when the shell is back or has been given up. */
-  #recovery: Promise<void> = Promise.resolve()
-  /** Aborted when its machine goes back to an earlier state. */
-  #era = new AbortController()
-  /** The command whose program did not let go of the console. */
-  #heldBy: string | undefined
 
-  constructor(console: Console) {
+  constructor(console: Console, { lookAside }: ShellOptions = {}) {
     this.console = console
-    console.subscribe({
-      text: (text) => {
-        this.#account.text()
-        this.#step?.text(text)
-      },
-      mark: (mark) => this.#hear(mark),
-      typed: (data) => {
-        const lines = Buffer.from(data).toString().split('\n').length - 1
-        for (let i = 0; i < lines; i++) this.#account.typed()
-      },
-    })
+    this.#line = new ShellLine(console)
+    this.#rescue = new ShellRescue(this.#line, lookAside)
   }
 
-  /** Resolves when the shell has announced itself and has been put under the protocol. */
+  /** Resolves when the shell has announced itself and has answered. */
   async ready({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}) {
-    if (!this.#account.atPrompt) await this.#mark(isPrompt, { timeoutMs, signal })
+    if (!this.#line.account.atPrompt) await this.#line.mark(isPrompt, { timeoutMs, signal })
     this.console.skip()
   }
 
@@ -68,13 +59,10 @@ export class Shell {
    *
    * @param hostname of the clone; the shell's own where none is given
    */
-  async adopt({ hostname, secret, timeoutMs, signal }: AdoptOptions): Promise<void> {
-    const { marks } = this.console
-    if (secret !== undefined) marks.secret = secret
+  async adopt({ hostname, timeoutMs, signal }: AdoptOptions): Promise<void> {
     const name = hostname === undefined ? '' : `HOSTNAME=${shellQuote(hostname)} `
-    // No marks are set up anew: a console reads 16 bytes at a time, and this is in each clone's way.
-    const line = `${KILL_KEY}${name}RANDOM=${randomInt(2 ** 31)} ${marks.probeLine()}`
-    await this.#sync(line, { timeoutMs, signal })
+    const before = `${name}RANDOM=${randomInt(2 ** 31)}`
+    await this.#line.sync({ keys: KILL_KEY, before, timeoutMs, signal })
     this.console.skip()
   }
 
@@ -85,8 +73,13 @@ export class Shell {
 
   /** What is known of the shell now; for {@link back}. */
   save(): ShellState {
-    const prompts = this.console.marks.count
-    return { account: this.#account.save(), prompts, heldBy: this.#heldBy }
+    const lines = this.console.marks.pending
+    return {
+      account: this.#line.account.save(),
+      lines,
+      facts: this.#line.facts,
+      heldBy: this.#line.heldBy,
+    }
   }
 
   /**
@@ -97,19 +90,19 @@ export class Shell {
     state: ShellState | undefined,
     { reason, load, ...options }: { reason: Error; load(): Promise<void> } & WaitOptions,
   ): Promise<void> {
-    this.#era.abort(reason)
-    this.#era = new AbortController()
+    this.#line.startOver(reason)
     await this.#turn.runExclusive(async () => {
       // Until the machine stands still, the old shell may say that it is back.
-      const begun = state ? undefined : this.#mark((mark) => mark.kind === 'banner', options)
+      const begun = state ? undefined : this.#line.mark((mark) => mark.kind === 'banner', options)
       begun?.catch(() => {}) // where the machine cannot be loaded, nobody looks at it
       await load()
-      this.#heldBy = state?.heldBy
-      this.#recovery = Promise.resolve()
+      this.#line.heldBy = state?.heldBy
+      this.#rescue.done = Promise.resolve()
       if (!state) return begun?.then(() => this.ready(options))
-      this.#account.restore(state.account)
-      this.console.marks.count = state.prompts
-      if (this.#account.atPrompt) await this.adopt(options)
+      this.#line.account.restore(state.account)
+      this.#line.facts = state.facts
+      this.console.marks.pending = state.lines
+      if (this.#line.account.atPrompt) await this.adopt(options)
       this.console.skip()
     })
   }
@@ -122,30 +115,38 @@ export class Shell {
     { signal }: CmdOptions = {},
   ): Promise<CmdResult> {
     const steps = makeSteps(commands, expects, timeouts)
-    const stop = stopSignal(this.console.life.signal, this.#era.signal, signal)
+    const stop = stopSignal(this.console.life.signal, this.#line.era, signal)
     return this.#turn.runExclusive(async () => {
       const result = await runSteps(steps, (step, i) => {
         const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
-        return this.#run(step, title, stop)
+        return this.#run(step, { title, isFirst: i === 0, signal: stop })
       })
       this.console.skip()
       return result
     })
   }
 
-  async #run(step: Step, title: string, signal?: AbortSignal): Promise<StepResult> {
-    const era = this.#era.signal
-    await waitFor(this.#recovery, { signal })
-    if (this.#heldBy !== undefined) await this.#takeBack(this.#heldBy, step)
+  async #run(
+    step: Step,
+    { title, isFirst, signal }: { title: string; isFirst: boolean; signal?: AbortSignal },
+  ): Promise<StepResult> {
+    const era = this.#line.era
+    await waitFor(this.#rescue.done, { signal })
+    await this.#rescue.takeBack(step.command)
     const run = new StepRun(step, {
       title,
       console: this.console,
-      probe: () => this.#account.probing || this.#probe(),
+      probe: () => this.#line.account.probing || this.#line.probe(),
     })
-    this.#step = run
+    this.#line.step = run
+    const over = new AbortController()
     try {
+      const typed = this.#type(step, run, isFirst).then(() => {
+        this.#rescue.watch(run, over.signal)
+        return run.result
+      })
       return await waitFor(
-        this.#type(step.command, run).then(() => run.result),
+        typed.then((result) => this.#checked(result, run)),
         {
           timeoutMs: step.timeoutMs,
           signal,
@@ -153,99 +154,71 @@ export class Shell {
         },
       )
     } catch (error) {
-      const isLeft = !this.#account.atPrompt && !run.shellEnded && !era.aborted
-      if (isLeft && !this.console.life.ended.aborted) this.#recover(step.command)
+      const isLeft = !this.#line.account.atPrompt && !run.shellEnded && !era.aborted
+      if (isLeft && !this.console.life.ended.aborted) this.#rescue.recover(step.command)
       throw await explained(error, this.console.life)
     } finally {
-      this.#step = undefined
+      over.abort()
+      this.#line.step = undefined
     }
   }
 
-  async #type(command: string, run: StepRun): Promise<void> {
+  async #type({ command, expect }: Step, run: StepRun, isFirst: boolean): Promise<void> {
+    await this.#settle({ command, expect, isFirst })
+    if (this.#line.step !== run) return // its time was over meanwhile: nothing is typed any more
+    if (this.#line.account.atPrompt) return this.#typeCommand(command, run)
+    this.#line.account.typedPlain()
+    const line = `${command}\n`
+    run.typed({ line: this.#line.facts.isEchoed ? line : '', atPrompt: false })
+    this.console.send(line)
+    if (expect === '' && !this.#line.account.awaited && !this.#line.account.probing)
+      this.#line.probe()
+  }
+
+  /** Waits for what has to be known before a line is typed that the shell or a program may read. */
+  async #settle({
+    command,
+    expect,
+    isFirst,
+  }: Pick<Step, 'command' | 'expect'> & { isFirst: boolean }) {
+    const account = this.#line.account
+    if (isFirst && account.probing) await this.#line.mark(isAnswer)
     // The step before may have been met by what its command printed last.
-    if (isCutOff(command) && this.#account.running) await this.#mark(isPrompt)
-    if (this.#step !== run) return // its time was over meanwhile: nothing is typed any more
-    if (!isPlainLine(command) && this.#account.inDoubt) await this.#sync()
-    const { atPrompt } = this.#account
-    const lines = atPrompt ? shellLines(command) : [`${command}\n`]
-    for (const line of lines.slice(0, -1)) {
-      if (this.#step !== run) return
-      await this.#ask(line, (mark) => mark.kind === 'more')
-    }
-    if (this.#step !== run) return
-    this.#account.typed()
-    run.typed(atPrompt)
-    this.console.send(lines.at(-1) ?? '\n')
-  }
-
-  #probe(): void {
-    this.#account.probed()
-    this.console.send(this.console.marks.probeLine())
-  }
-
-  /** Resolves when the shell has read everything that was typed and waits for a line. */
-  async #sync(line = this.console.marks.probeLine(), options: WaitOptions = {}): Promise<void> {
-    this.#account.probed()
-    const isAnswer = (mark: Mark) => mark.kind === 'banner' || (isPrompt(mark) && mark.isAnswer)
-    const { kind } = await this.#ask(line, isAnswer, options)
-    // It has ended and will not answer; of the next one any prompt will do.
-    if (kind === 'banner') await this.#mark(isPrompt, options)
-  }
-
-  #hear(mark: Mark): void {
-    if (mark.kind === 'banner') {
-      this.#account.restart()
-      this.#heldBy = undefined
-      this.console.send(setupLine(this.console.marks.secret))
-    } else if (mark.kind === 'prompt') {
-      this.#account.prompt(mark)
-    }
-    this.#step?.mark(mark)
-    this.#waits.hear(mark)
-  }
-
-  /** Types `data`; the next mark that is wanted. */
-  async #ask(data: string, wanted: (mark: Mark) => boolean, options: WaitOptions = {}) {
-    const mark = this.#mark(wanted, options)
-    mark.catch(() => {}) // typing may fail, and then nobody looks at it
-    this.console.send(data)
-    return mark
-  }
-
-  /** The next mark that is wanted. */
-  #mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}): Promise<Mark> {
-    const signal = stopSignal(this.console.life.signal, this.#era.signal, options.signal)
-    return this.#waits.next(wanted, { ...options, signal })
-  }
-
-  /** Ends what a step left running, so that the console is of use again; never rejects. */
-  #recover(command: string): void {
-    this.#heldBy = command
-    // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
-    const era = this.#era.signal
-    this.#recovery = outsideScope(async () => {
-      await this.console.life.moving
-      for (const key of ENDING_KEYS) {
-        if (era.aborted) return
-        const patience = { timeoutMs: KEY_PATIENCE_MS }
-        try {
-          await this.#ask(key, isPrompt, patience)
-          // A bash that was just starting a program may have lost sight of it, and wait for it all the same.
-          await this.#sync(undefined, patience)
-          this.#heldBy = undefined
-          return
-        } catch {} // the next key
+    if (account.running && account.awaited) {
+      if (isCutOff(command)) await this.#line.mark(isPrompt)
+      else if (this.#line.facts.isNoisy || this.#line.facts.isEchoed) {
+        await this.#line.mark(isPrompt, { timeoutMs: NOISY_END_MS }).catch(() => {})
       }
-    }).catch(() => {})
+    }
+    if (account.atPrompt || account.awaited) return
+    const isForShell = isFirst && (account.inDoubt || expect === '')
+    if (isForShell || !isPlainLine(command)) await this.#line.sync()
   }
 
-  /** A console that was given up is of use again if its program has ended since. */
-  async #takeBack(heldBy: string, { command }: Step): Promise<void> {
-    if (this.#account.atPrompt || this.#account.inDoubt) {
-      await this.#sync(undefined, { timeoutMs: SYNC_PATIENCE_MS })
-      this.#heldBy = undefined
-      return
+  async #typeCommand(command: string, run: StepRun): Promise<void> {
+    if (endsInBackslash(command)) throw run.unfinishedError()
+    if (looksUnfinished(command) && (await this.#line.isUnfinished(command))) {
+      throw run.unfinishedError()
     }
-    throw heldError(this.console, heldBy, command)
+    this.#line.facts = foreseen(this.#line.facts, command)
+    const manner = mannerFor(command, this.#line.facts)
+    const lines = this.#line.linesOf(command, manner)
+    const last = lines.pop()
+    for (const line of lines) {
+      if (this.#line.step !== run) return
+      await this.#line.ask(line)
+    }
+    if (this.#line.step !== run || last === undefined) return
+    run.typed({ line: last.text, begins: manner.isCareful, atPrompt: true })
+    this.#line.run(last, command)
+  }
+
+  /** Rejects where the shell's parser had no whole command. */
+  async #checked(result: StepResult, run: StepRun): Promise<StepResult> {
+    const { command, expect } = run.step
+    const isShells = expect === '' && run.isCommand && this.#line.account.atPrompt
+    if (!isShells || !mayBeUnfinished(command, result.exitCode)) return result
+    if (await this.#line.isUnfinished(command)) throw run.unfinishedError()
+    return result
   }
 }

@@ -3,7 +3,7 @@ import { performance } from '../time.ts'
 import { Capture, tooMuchError, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
 import { isCutOff } from './line.ts'
-import type { Mark } from './marks.ts'
+import { type Mark, type Prompt, RS } from './marks.ts'
 import { describePattern } from './pattern.ts'
 import type { Step, StepResult } from './steps.ts'
 
@@ -15,24 +15,42 @@ interface StepContext {
   probe: () => unknown
 }
 
+/** What was typed for a step. */
+interface Typed {
+  /** The terminal may repeat it; then it is neither output nor a match. */
+  line: string
+  /** A mark is to tell where the output begins. */
+  begins?: boolean
+  /** A command at a prompt; else a line into whatever reads it. */
+  atPrompt: boolean
+}
+
+/** So many characters of a line are hardly ever printed but by a terminal that repeats it. */
+const ECHO_SIGN = 16
+
 /** One step under way: what it printed, and whether it is met. */
 export class StepRun {
   /** Resolves when the step is met; its deadline is the caller's. */
   readonly result: Promise<StepResult>
-  readonly #step: Step
+  readonly step: Step
   readonly #context: StepContext
   readonly #capture: Capture
   readonly #settle = Promise.withResolvers<StepResult>()
   readonly #startedAt = performance.now()
   #typed: 'not yet' | 'at a prompt' | 'into a program' = 'not yet'
+  #line = ''
+  /** What came before the mark at which the output begins. */
+  #before: string | undefined
+  /** The terminal repeated the line that was typed. */
+  #isEchoed = false
   /** The shell itself went away under the step. */
   shellEnded = false
   #shellIsBack = false
-  /** What stood before the last prompt, and its status. */
-  #ended: { output: string; exitCode: number } | undefined
+  /** What stood before the mark of the line before, and what that said. */
+  #ended: { output: string; exitCode: number; line: number } | undefined
 
   constructor(step: Step, context: StepContext) {
-    this.#step = step
+    this.step = step
     this.#context = context
     const onOver = () => this.#settle.reject(tooMuchError(this.#name, this.#details()))
     this.#capture = new Capture(step.expect, { onOver })
@@ -40,41 +58,75 @@ export class StepRun {
     this.result.catch(() => {}) // whoever waits has the deadline beside it and may have left
   }
 
+  /** Whether the terminal repeats what is typed; undefined where that cannot be told. */
+  get isEchoed(): boolean | undefined {
+    return this.#typed === 'at a prompt' ? this.#isEchoed || this.#capture.isEchoed : undefined
+  }
+
+  /** It is the shell's, and was typed at its prompt. */
+  get isCommand(): boolean {
+    return this.#typed === 'at a prompt'
+  }
+
   /** The step's last line is typed now; what came before was not printed by it. */
-  typed(atPrompt: boolean): void {
+  typed({ line, begins = false, atPrompt }: Typed): void {
     this.#typed = atPrompt ? 'at a prompt' : 'into a program'
-    this.#capture.clear()
+    this.#line = line
+    this.#before = begins ? '' : undefined
+    this.#capture.clear({ echo: begins ? '' : line.replaceAll(RS, '^^') })
   }
 
   text(text: string): void {
+    if (this.#typed === 'not yet') return
+    if (this.#before !== undefined) {
+      this.#before += text
+      return
+    }
     this.#capture.push(text)
-    if (this.#typed !== 'not yet' && this.#capture.matched) this.#met(this.#capture.text)
+    if (this.#capture.matched) this.#met(this.#capture.text)
   }
 
-  mark(mark: Mark): void {
+  /** @param line how many lines the shell has read by now */
+  mark(mark: Mark, line: number): void {
     if (mark.kind === 'banner') {
       this.shellEnded = true
       this.#settle.reject(this.#endedError())
     } else if (this.#typed === 'not yet') return
-    else if (mark.kind === 'prompt') this.#prompt(mark)
-    else if (this.#step.expect === '') this.#settle.reject(this.#unfinished())
+    else if (mark.kind === 'begin') this.#begin()
+    else this.#prompt(mark, line)
   }
 
-  #prompt({ status, isAnswer }: { status: number; isAnswer: boolean }): void {
-    if (this.#step.expect !== '') {
+  #begin(): void {
+    const seen = echoedPart(this.#before ?? '', this.#line)
+    this.#isEchoed = seen > 0
+    this.#before = undefined
+    // The last of what a terminal repeats may come when the shell has read the line already.
+    this.#capture.clear({ echo: seen > 0 ? this.#line.slice(seen) : '' })
+  }
+
+  #prompt(mark: Prompt, line: number): void {
+    if (this.step.expect !== '') {
       this.#shellIsBack = this.#typed === 'at a prompt'
-    } else if (isAnswer) {
-      this.#met(this.#ended?.output ?? '', this.#ended?.exitCode)
-    } else {
-      this.#ended = { output: this.#capture.text, exitCode: status }
+    } else if (this.#typed === 'at a prompt') {
+      if (mark.isAnswer) this.#lost(mark)
+      else this.#met(withoutTrace(this.#capture.text, this.#line), mark.status)
+    } else if (!mark.isAnswer) {
+      this.#ended = { output: this.#capture.text, exitCode: mark.status, line }
       this.#capture.clear()
-      if (this.#typed === 'at a prompt') this.#met(this.#ended.output, status)
-      else this.#context.probe()
-    }
+      this.#context.probe()
+    } else if (this.#ended && line - this.#ended.line < 2) {
+      this.#met(this.#ended.output, this.#ended.exitCode) // a program has read the line
+    } else this.#met(this.#capture.text, mark.status)
+  }
+
+  /** Another shell has answered than the one that the command was typed into, or that gave up its line. */
+  #lost({ status, isNoisy }: Prompt): void {
+    const { text } = this.#capture
+    this.#met(isNoisy ? text.slice(0, text.lastIndexOf('\n') + 1) : text, status)
   }
 
   #met(output: string, exitCode?: number): void {
-    const { command, expect } = this.#step
+    const { command, expect } = this.step
     this.#settle.resolve({
       command,
       expect,
@@ -85,7 +137,7 @@ export class StepRun {
   }
 
   timeoutError(elapsedMs: number): CommandTimeoutError {
-    const { expect } = this.#step
+    const { expect } = this.step
     const missing =
       expect === ''
         ? 'the shell did not come back in time'
@@ -93,7 +145,7 @@ export class StepRun {
     const hint = this.#shellIsBack
       ? `the command had ended: to wait for the end of a command, expect ''`
       : 'nothing was typed: a program that has the console takes lines of 4095 bytes at most'
-    const isHeldBack = this.#typed === 'not yet' && isCutOff(this.#step.command)
+    const isHeldBack = this.#typed === 'not yet' && isCutOff(this.step.command)
     const { still } = this.#context.console.life
     return new CommandTimeoutError(`${this.#name}: ${missing}`, {
       ...this.#details(),
@@ -103,7 +155,7 @@ export class StepRun {
     })
   }
 
-  #unfinished(): GuestError {
+  unfinishedError(): GuestError {
     return new GuestError(`${this.#name}: the shell waits for the rest of the command`, {
       ...this.#details(),
       hint: 'close the quote, loop or here-document, or give the whole of it as one command',
@@ -118,11 +170,34 @@ export class StepRun {
   }
 
   get #name(): string {
-    return `${this.#context.title}${JSON.stringify(this.#step.command.slice(0, 200))}`
+    return `${this.#context.title}${JSON.stringify(this.step.command.slice(0, 200))}`
   }
 
   #details() {
     const { console } = this.#context
-    return { ...console.where, command: this.#step.command, tail: this.#capture.printed }
+    const tail = this.#before ?? this.#capture.printed
+    return { ...console.where, command: this.step.command, tail }
   }
+}
+
+/** How many characters of `line` stand in `text` as the terminal repeated them; 0 where it did not. */
+function echoedPart(text: string, line: string): number {
+  const from = text.lastIndexOf(line.slice(0, ECHO_SIGN))
+  if (from === -1) return 0
+  let length = ECHO_SIGN
+  while (length < line.length && text[from + length] === line[length]) length++
+  return length
+}
+
+/**
+ * `output` without the lines that show the mark's own text: a shell that begins to trace or to repeat what
+ * it reads does so before it can be told.
+ */
+function withoutTrace(output: string, line: string): string {
+  const own = /(?:\\036|\x1e)(\w+[:=])/.exec(line)?.[1]
+  if (own === undefined || !output.includes(own)) return output
+  return output
+    .split('\n')
+    .filter((text) => !text.includes(`\\036${own}`) && !text.includes(`^^${own}`))
+    .join('\n')
 }

@@ -26,16 +26,17 @@ export class Tokenizer {
   readonly #marks: MarkReader
   readonly #decoder = new TextDecoder('utf-8')
   #kept = ''
-  /** The newline behind a banner belongs to it, and may come with the next read. */
-  #bannerEnds = false
+  /** The newline behind a banner or a short mark belongs to it, and may come with the next read. */
+  #lineEnds = false
 
   constructor(marks: MarkReader) {
     this.#marks = marks
   }
 
   push(data: Uint8Array): Token[] {
-    let rest = this.#behindBanner(this.#kept + this.#decoder.decode(data, { stream: true }))
+    const all = this.#kept + this.#decoder.decode(data, { stream: true })
     this.#kept = ''
+    let rest = this.#behindMark(all)
     const tokens: Token[] = []
     for (let at = rest.indexOf(RS); at !== -1; at = rest.indexOf(RS, at)) {
       const end = rest.indexOf(RS, at + 1)
@@ -53,18 +54,22 @@ export class Tokenizer {
       }
       this.#addText(tokens, rest.slice(0, at), true)
       tokens.push({ mark })
-      this.#bannerEnds = mark.kind === 'banner'
-      rest = this.#behindBanner(rest.slice(end + 1))
+      this.#lineEnds = mark.kind === 'banner' || (mark.kind === 'prompt' && !mark.facts)
+      rest = this.#behindMark(rest.slice(end + 1))
       at = 0
     }
-    this.#addText(tokens, rest, false)
+    if (rest !== '') this.#addText(tokens, rest, false)
     return tokens
   }
 
-  #behindBanner(text: string): string {
-    if (!this.#bannerEnds || text === '') return text
-    this.#bannerEnds = false
-    return text.replace(/^\n/, '')
+  #behindMark(text: string): string {
+    if (!this.#lineEnds || text === '') return text
+    if (/^\r+$/.test(text)) {
+      this.#kept = text
+      return ''
+    }
+    this.#lineEnds = false
+    return text.replace(/^\r*\n/, '')
   }
 
   /** @param complete nothing that follows can belong to this text */

@@ -1,4 +1,5 @@
 import { AbortController } from '../abort.ts'
+import { asideOf } from '../console/exec.ts'
 import type { Login } from '../console/login-prompt.ts'
 import { Shell } from '../console/shell.ts'
 import { asError, DutError, GuestError } from '../errors.ts'
@@ -55,7 +56,7 @@ export async function boot(
     ...{ ...options, signal, timeoutMs: bootTimeoutMs, onStage: reach },
   })
   if (stage === 'qemu') reach('kernel')
-  const shell = new Shell(machine.console)
+  const shell = new Shell(machine.console, { lookAside: asideOf(machine) })
   const enter = async (stop: AbortSignal) => {
     await enterShell(machine, { login, signal: stop, onStage: reach })
     if (machine.noShell) return

@@ -1,4 +1,5 @@
 import { anySignal } from '../abort.ts'
+import { asideOf } from '../console/exec.ts'
 import { Shell } from '../console/shell.ts'
 import { GuestError } from '../errors.ts'
 import type { Guest } from '../image/guest.ts'
@@ -50,7 +51,7 @@ export async function clone(
     ...(isCopy && { copy: { of: memory, beside: folder } }),
     ...(memory && { memoryFile: isCopy ? MEMORY_COPY : { path: memory, share: false } }),
   })
-  const shell = new Shell(machine.console)
+  const shell = new Shell(machine.console, { lookAside: asideOf(machine) })
   const restore = async () => {
     await loadState(machine, { path: template.state, withMemory: memory === undefined })
     machine.kernelLog.continueFrom(template.kernelLog)
@@ -58,7 +59,7 @@ export async function clone(
       machine.qmp.execute('cont'),
       onLaunched(machine),
       machine.agent.identify({ hostname: spec.name }),
-      shell.adopt({ hostname: spec.name, secret: template.secret }),
+      shell.adopt({ hostname: spec.name }),
     ])
     onStage('devices')
     if (spec.devices.length > 0) await machine.agent.bindNics()

@@ -1,7 +1,7 @@
 import { atCallSite } from '../call-site.ts'
 import type { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
-import { type ExecOptions, exec } from '../console/exec.ts'
+import { asideOf, type ExecOptions, exec } from '../console/exec.ts'
 import type { ExecResult } from '../console/exec-result.ts'
 import type { Pattern } from '../console/pattern.ts'
 import { Shell } from '../console/shell.ts'
@@ -43,7 +43,7 @@ export async function openSession(
   const life = new Lifeline(vmLife)
   const terminal = openTerminal(agent, '', where)
   const console = new Console(terminal, { life, ...where })
-  const shell = new Shell(console)
+  const shell = new Shell(console, { lookAside: asideOf({ agent, life, where }) })
   const ended = (how: string) =>
     life.end(new GuestError(`the session ${name} ${how}`, { ...where, tail: console.tail() }))
   terminal.exited.then(

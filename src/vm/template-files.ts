@@ -14,8 +14,6 @@ export interface Template {
   disk?: string
   /** What the guest's kernel said while it booted. */
   kernelLog: string
-  /** Of the marks that its shell was set up with. */
-  secret: string
   /** Units that its guest's init was still starting when it was saved. */
   unfinished: readonly string[]
 }
@@ -49,7 +47,6 @@ export interface TemplateFacts {
   /** Of the state, where it is small enough to be read each time. */
   digest?: string
   kernelLog: string
-  secret: string
   unfinished: readonly string[]
 }
 
@@ -66,9 +63,9 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
     if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
       return undefined
     }
-    const { kernelLog, secret, unfinished } = facts
+    const { kernelLog, unfinished } = facts
     return {
-      ...{ key: keyOf(folder), folder, state, kernelLog, secret, unfinished },
+      ...{ key: keyOf(folder), folder, state, kernelLog, unfinished },
       ...{ ...(facts.memory && { memory }), ...(facts.disk && { disk: `${folder}/disk` }) },
     }
   } catch {
@@ -89,7 +86,7 @@ async function isUntouched(
   return true
 }
 
-type SaidFacts = Pick<TemplateFacts, 'label' | 'kernelLog' | 'secret'> &
+type SaidFacts = Pick<TemplateFacts, 'label' | 'kernelLog'> &
   Partial<Pick<TemplateFacts, 'unfinished'>>
 
 /** Makes a folder with memory and state into a template; those files are not to be changed any more. */

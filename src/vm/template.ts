@@ -22,7 +22,7 @@ import { sealTemplate, type Template, type TemplateLabel } from './template-file
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
-const LAYOUT = 6
+const LAYOUT = 7
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
 export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
@@ -185,7 +185,6 @@ async function makeTemplate(
     }
     await sealTemplate(host, draft, {
       ...{ label: labelOf(spec, options), kernelLog: machine.kernelLog.text },
-      secret: machine.console.marks.secret,
       unfinished,
     })
     const { exitCode, stderr } = await host.run('mv', ['-T', '--', draft, folder])

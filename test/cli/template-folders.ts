@@ -29,7 +29,6 @@ export async function putTemplate(
   await sealTemplate(localHost(), folder, {
     label: { ...LABEL, ...label },
     kernelLog,
-    secret: 'abc',
   })
   await age(`${folder}/facts`, secondsAgo)
   return folder

@@ -16,7 +16,8 @@ function makeConsole() {
 describe('what was printed', () => {
   test('is remembered as text, without escapes and marks', () => {
     const { console, feed } = makeConsole()
-    feed(`\x1b[1mboot\x1b[0m\r\n\x1e${console.marks.secret}1:0\x1elogin: `)
+    console.marks.await('5ec1')
+    feed('\x1b[1mboot\x1b[0m\r\n\x1e5ec1=:0\x1e\nlogin: ')
     expect(console.text).toBe('boot\nlogin: ')
   })
 
@@ -43,10 +44,11 @@ describe('what was printed', () => {
       text: (text) => heard.push(text),
       mark: (mark) => heard.push(mark),
     })
-    feed(`a\x1e${console.marks.secret}M\x1eb`)
+    console.marks.await('5ec1')
+    feed('a\x1e5ec1+\x1eb')
     leave()
     feed('c')
-    expect(heard).toEqual(['a', { kind: 'more' }, 'b'])
+    expect(heard).toEqual(['a', { kind: 'begin' }, 'b'])
   })
 
   test('a character that two reads share is whole', () => {

@@ -15,8 +15,10 @@ printf '\\036dut-shell %d\\036\\n' $$\n`
 /**
  * A real bash on a real terminal, put under the protocol; gone with the test. `open` gives a further
  * console at the same terminal, under which it is not; what is fed looks as if it was printed.
+ *
+ * @param lookAside whether the kernel can be asked who has the terminal, as it is in a guest
  */
-export async function localShell({ respawn = false } = {}) {
+export async function localShell({ respawn = false, lookAside = false } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'shell-'))
   const rc = join(dir, 'rc')
   await writeFile(rc, RC)
@@ -28,6 +30,10 @@ export async function localShell({ respawn = false } = {}) {
         `trap '' INT QUIT; while :; do (trap - INT QUIT; exec ${bash}); done`,
       ])
     : host.openPty('bash', bash.split(' ').slice(1))
+  let raw = ''
+  pty.onData((data) => {
+    raw += Buffer.from(data).toString('latin1')
+  })
   const life = new Lifeline()
   void pty.exited.then(() => life.end(new Error('the shell is gone')))
   const hearing: ((data: Uint8Array) => void)[] = []
@@ -41,7 +47,8 @@ export async function localShell({ respawn = false } = {}) {
   const feed = (text: string) => hearing.forEach((hear) => void hear(Buffer.from(text)))
   const open = () => {
     const console = new Console(stream, { life, vm: 'vm0', dut: 'dut0' })
-    return { console, shell: new Shell(console) }
+    const look = async (script: string) => (await host.run('bash', ['-c', script])).stdout
+    return { console, shell: new Shell(console, lookAside ? { lookAside: look } : {}) }
   }
   const { console, shell } = open()
   onTestFinished(async () => {
@@ -50,5 +57,5 @@ export async function localShell({ respawn = false } = {}) {
     await rm(dir, { recursive: true })
   })
   await shell.ready({ timeoutMs: 10_000 })
-  return { shell, console, pty, life, open, feed }
+  return { shell, console, pty, life, open, feed, raw: () => raw }
 }

@@ -1,101 +1,114 @@
-import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
-import { MarkReader, makeSecret, setupLine } from '../../src/console/marks.ts'
-import { readerWith } from './cuts.ts'
+import { MarkReader } from '../../src/console/marks.ts'
+import { readerOf } from './cuts.ts'
 
-const prompt = (status: number, isAnswer = false) => ({ kind: 'prompt', status, isAnswer })
+const full = (body: Partial<{ status: number; isNoisy: boolean; facts: object; pid: number }>) => ({
+  ...{ kind: 'prompt', status: 0, isNoisy: false, isAnswer: false },
+  ...{ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: false } },
+  ...body,
+})
 
 describe('what stands between two record separators', () => {
   test.each([
-    ['5ec0M', { kind: 'more' }],
-    ['5ec01:0', prompt(0)],
-    ['5ec017:255', prompt(255)],
+    ['5ec1+', { kind: 'begin' }],
+    ['5ec1=:0', { kind: 'prompt', status: 0, isNoisy: false, isAnswer: false }],
+    ['5ec1=(env) $ :127', { kind: 'prompt', status: 127, isNoisy: true, isAnswer: false }],
+    ['5ec1=1:2:3', { kind: 'prompt', status: 3, isNoisy: true, isAnswer: false }],
+    ['5ec1:3:himBHs::0:0', full({})],
+    ['5ec1:3:himBHs:pp:0:0', full({ isNoisy: true })],
+    ['5ec1:3:himBHs::0:7:4711', full({ status: 7, pid: 4711 })],
+    [
+      '5ec1:3:himxBHs::1 0:0',
+      full({ facts: { each: '1 0', line: 3, options: 'himxBHs', hasTrap: false } }),
+    ],
+    ['5ec1:3:himBHs::0:0;', full({})],
+    [
+      "5ec1:3:himBHs::0:0;trap -- 'echo a\necho b' DEBUG\n",
+      full({ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: true } }),
+    ],
     ['dut-shell 4711', { kind: 'banner' }],
     ['', undefined],
-    ['5ec0', undefined],
-    ['5ec0m', undefined],
-    ['5ec0MM', undefined],
-    ['5ec01:', undefined],
-    ['5ec0:0', undefined],
-    ['5ec01:-1', undefined],
-    ['5ec01:0 ', undefined],
-    ['5ec00:0', undefined],
-    ['dead1:0', undefined],
-    [' 5ec0M', undefined],
+    ['5ec1', undefined],
+    ['5ec1:', undefined],
+    ['5ec1++', undefined],
+    ['5ec1=:', undefined],
+    ['5ec1=:-1', undefined],
+    ['5ec1:3:him::0:x', undefined],
+    ['5ec2=:0', undefined],
+    ['dead1=:0', undefined],
+    [' 5ec1=:0', undefined],
     ['dut-shell', undefined],
     ['dut-shell x', undefined],
     ['my dut-shell 1', undefined],
   ])('%j is %j', (body, mark) => {
-    expect(readerWith('5ec0').read(body)).toEqual(mark)
-  })
-
-  test('a prompt counts once: printed again, or an older one, it is output', () => {
-    const reader = readerWith('5ec0')
-    expect(reader.read('5ec03:0')).toEqual(prompt(0))
-    for (const body of ['5ec03:0', '5ec03:1', '5ec02:0']) expect(reader.read(body)).toBeUndefined()
-    expect(reader.read('5ec04:1')).toEqual(prompt(1))
-  })
-
-  test('a probe is answered by its own prompt, not by one that was under way', () => {
-    const reader = readerWith('5ec0')
-    reader.read('5ec07:0')
-    const count = Number(/^__dut=(\d+)\n$/.exec(reader.probeLine())?.[1])
-    expect(reader.read('5ec08:0')).toEqual(prompt(0))
-    expect(reader.read(`5ec0${count + 1}:0`)).toEqual(prompt(0, true))
-    expect(reader.read(`5ec0${count + 2}:0`)).toEqual(prompt(0))
-  })
-
-  test('a second probe forgets the first', () => {
-    const reader = readerWith('5ec0')
-    reader.read('5ec01:0')
-    const first = Number(/\d+/.exec(reader.probeLine())?.[0])
-    reader.read(`5ec0${first}:0`)
-    const second = Number(/\d+/.exec(reader.probeLine())?.[0])
-    expect(second).toBeGreaterThan(first)
-    expect(reader.read(`5ec0${first + 1}:0`)).toEqual(prompt(0))
-    expect(reader.read(`5ec0${second + 1}:0`)).toEqual(prompt(0, true))
+    expect(readerOf('5ec1').read(body)).toEqual(mark)
   })
 })
 
-test.each(['5ec012:3', '5ec0S', '5ec0M', 'dut-shell 123456'])(
+describe('a line', () => {
+  test('is answered once: what is shown again is output', () => {
+    const reader = readerOf('a1')
+    expect(reader.read('a1=:0')).toBeDefined()
+    expect(reader.read('a1=:0')).toBeUndefined()
+    expect(reader.read('a1+')).toBeUndefined()
+  })
+
+  test('that started another shell is answered after those that were typed into that one', () => {
+    const reader = readerOf('a1', 'a2')
+    expect(reader.read('a2=:0')).toBeDefined()
+    expect(reader.read('a1=:0')).toBeDefined()
+  })
+
+  test('that is answered ends those typed behind it, which their shell has not outlived', () => {
+    const reader = readerOf('a1', 'a2', 'a3')
+    expect(reader.read('a2=:0')).toBeDefined()
+    expect(reader.read('a3=:0')).toBeUndefined()
+    expect(reader.read('a1=:0')).toBeDefined()
+  })
+
+  test('of a shell that is gone is not answered by the next', () => {
+    const reader = readerOf('a1')
+    reader.forget()
+    expect(reader.read('a1=:0')).toBeUndefined()
+  })
+
+  test('that is a probe is known by its answer', () => {
+    const reader = new MarkReader()
+    const id = reader.makeId()
+    reader.await(id, { isProbe: true })
+    expect(reader.read(`${id}=:0`)).toMatchObject({ isAnswer: true })
+  })
+
+  test('has an id of its own, and one that another console hardly gives', () => {
+    const reader = new MarkReader()
+    expect(new Set(Array.from({ length: 5000 }, () => reader.makeId())).size).toBe(5000)
+    const first = new Set(Array.from({ length: 50 }, () => new MarkReader().makeId()))
+    expect(first.size).toBeGreaterThan(40)
+  })
+
+  test('is forgotten once very many were not answered', () => {
+    const reader = readerOf(...Array.from({ length: 100 }, (_, i) => `a${i}x`))
+    expect(reader.read('a0x=:0')).toBeUndefined()
+    expect(reader.read('a99x=:0')).toBeDefined()
+  })
+})
+
+test.each(['5ec1+', '5ec1=(env) :3', '5ec1:3:himBHs::0:0:4711', 'dut-shell 123456'])(
   'every beginning of the mark %j could become one',
   (body) => {
-    const reader = readerWith('5ec0')
+    const reader = readerOf('5ec1')
     for (let i = 0; i <= body.length; i++) expect(reader.couldBecome(body.slice(0, i))).toBe(true)
   },
 )
 
-test.each(['x', '5f', '5ec1', 'dut_', `5ec0${'1'.repeat(20)}`])(
-  '%j cannot become a mark',
-  (body) => {
-    expect(readerWith('5ec0').couldBecome(body)).toBe(false)
-  },
-)
-
-describe('the line that puts a bash under the protocol', () => {
-  const line = setupLine('5ec0')
-
-  test('cannot be mistaken for a mark where it is echoed', () => {
-    expect(line).not.toContain('5ec0')
-    expect(line).not.toContain('\x1e')
-    expect(line.split('\n')).toHaveLength(2)
-  })
-
-  test('makes bash print just those marks', () => {
-    const shown = execFileSync('bash', [
-      '--norc',
-      '-c',
-      `${line}\nfalse; printf %s "\${PS1@P}\${PS1@P}\${PS2@P}"`,
-    ])
-    expect(shown.toString()).toBe('\x1e5ec01:1\x1e\x1e5ec02:1\x1e\x1e5ec0M\x1e')
-  })
-})
-
-test('each console has a secret of its own, which a mark is recognised by', () => {
-  const secrets = new Set(Array.from({ length: 50 }, makeSecret))
-  expect(secrets.size).toBeGreaterThan(40)
-  const [a, b] = [readerWith('aaaa'), readerWith('bbbb')]
-  expect(a.read('aaaaM')).toEqual({ kind: 'more' })
-  expect(b.read('aaaaM')).toBeUndefined()
-  expect(new MarkReader().secret).toMatch(/^[0-9a-f]{3}$/)
+test.each([
+  'x',
+  '5f',
+  '5ed',
+  '5ec2=',
+  'dut_',
+  `5ec1+${'1'.repeat(20)}`,
+  `5ec1=${'1'.repeat(5000)}`,
+])('%j cannot become a mark', (body) => {
+  expect(readerOf('5ec1').couldBecome(body)).toBe(false)
 })

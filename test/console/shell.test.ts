@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Console } from '../../src/console/console.ts'
-import { type Mark, setupLine } from '../../src/console/marks.ts'
+import type { Mark } from '../../src/console/marks.ts'
 import { Shell } from '../../src/console/shell.ts'
+import { probeLine } from '../../src/console/typed.ts'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
 import { stopTime } from '../stop-time.ts'
@@ -102,15 +103,13 @@ describe('outputs', () => {
 
   test('that hold a prompt, the protocol, or an old mark are output', async () => {
     const { shell, console } = await localShell()
-    const mark = `\\036${console.marks.secret}1:0\\036`
+    const old = console.marks.makeId()
     const { outputs } = await shell.cmd([
-      `printf '${mark}root@vm:~# $ > \\n'`,
-      'printf "%s" "$PS1" | tr "\\036" @',
+      `printf '\\036${old}=:0\\036root@vm:~# $ > \\n'`,
+      'printf "<%s>" "$PS1" "$PS2"',
       'set | grep -c __dut',
     ])
-    expect(outputs[0]).toBe(`\x1e${console.marks.secret}1:0\x1eroot@vm:~# $ > \n`)
-    expect(outputs[1]).toContain('$((++__dut))')
-    expect(Number(outputs[2])).toBeGreaterThan(0)
+    expect(outputs).toEqual([`\x1e${old}=:0\x1eroot@vm:~# $ > \n`, '<><>', '0\n'])
   })
 })
 
@@ -192,11 +191,12 @@ describe('a step that is not met', () => {
     await console.expect('two')
     await vi.advanceTimersByTimeAsync(699)
     expect(await Promise.race([failed, 'under way'])).toBe('under way')
-    const prompts = console.marks.count
+    const back = vi.fn()
+    console.subscribe({ text: () => {}, mark: back })
     vi.advanceTimersByTime(1)
     vi.useRealTimers() // the recovery has its time
     const error = await failed
-    expect(console.marks.count).toBe(prompts) // and is not waited for
+    expect(back).not.toHaveBeenCalled() // and is not waited for
     expect(error).toBeInstanceOf(CommandTimeoutError)
     expect((error as Error).message).toMatch(
       /dut0\/vm0: step 2 of 2, "\(echo two; exec sleep 100\)": expected "never"/,
@@ -288,7 +288,7 @@ describe('a shell that another console set up', () => {
     const { shell: first, open } = await localShell()
     await first.cmd('kept=1')
     const { shell } = open()
-    await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
     const { outputs, steps } = await shell.cmd(
       ['echo "$kept"', '(exit 7)', 'printf "x\\ny"', 'read -p "name? " n', 'Ada', 'echo $n'],
       ['', '', 'y', 'name? ', '', ''],
@@ -303,7 +303,7 @@ describe('a shell that another console set up', () => {
     for (let i = 0; i < 5; i++) await first.cmd(['printf x', 'echo y', 'echo z'], ['x', '', ''])
     for (let i = 0; i < 5; i++) {
       const { shell } = open()
-      await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
+      await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
       expect((await shell.cmd(`echo ${i}`)).output).toBe(`${i}\n`)
     }
   })
@@ -314,7 +314,7 @@ describe('a shell that another console set up', () => {
     for (const hostname of ['vm7', 'vm-8.lan', "it's; odd"]) {
       await first.cmd('RANDOM=1')
       const { shell } = open()
-      await shell.adopt({ hostname, secret: first.console.marks.secret, timeoutMs: 10_000 })
+      await shell.adopt({ hostname, timeoutMs: 10_000 })
       const { outputs } = await shell.cmd(['echo "$HOSTNAME"', 'echo $RANDOM $RANDOM'])
       expect(outputs[0]).toBe(`${hostname}\n`)
       drawn.add(outputs[1] ?? '')
@@ -332,10 +332,10 @@ describe('a shell that another console set up', () => {
     ['old marks, whole and cut', "printf '\\036abc1:0\\036\\036abc'\n"],
     ['a line end', '\n\n'],
   ])('is adopted whatever lies there: %s', async (_, lies) => {
-    const { shell: first, pty, open } = await localShell()
+    const { pty, open } = await localShell()
     const { shell, console } = open()
     pty.write(lies)
-    await shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
     const before = console.text
     const { outputs, steps } = await shell.cmd(['true', 'echo "${left-none}"', 'echo $HOSTNAME'])
     expect(outputs).toEqual(['', 'none\n', 'vm7\n'])
@@ -348,9 +348,7 @@ describe('a shell that another console set up', () => {
     pty.write('echo busy; sleep 100\n')
     await first.console.expect('busy', '5s')
     const { shell } = open()
-    await expect(
-      shell.adopt({ hostname: 'vm7', secret: first.console.marks.secret, timeoutMs: 300 }),
-    ).rejects.toThrow('timed out')
+    await expect(shell.adopt({ hostname: 'vm7', timeoutMs: 300 })).rejects.toThrow('timed out')
   })
 })
 
@@ -383,10 +381,11 @@ describe('a shell that begins anew', () => {
   test('is waited for, though the one before it just said that it was back', async () => {
     const { shell, console } = await localShell({ respawn: true })
     const load = async () => {
-      const heard = Promise.withResolvers<void>()
-      console.subscribe({ text: () => {}, mark: () => heard.resolve() })
-      console.send('\n')
-      await heard.promise
+      const heard = prompt(console)
+      const id = console.marks.makeId()
+      console.marks.await(id)
+      console.send(probeLine(id))
+      await heard
       console.send('exit\n')
     }
     await shell.back(undefined, { reason: new Error('reset'), load, timeoutMs: 10_000 })
@@ -399,14 +398,13 @@ describe('a shell that begins anew', () => {
     feed('\x1edut-shell 77\x1e\n')
     expect(typed).toEqual([])
     new Shell(console)
-    expect(typed).toEqual([setupLine(console.marks.secret)])
+    expect(typed).toEqual([expect.stringMatching(/^\\printf .*\n$/)])
   })
 })
 
 test('a shell that ends when it has just said that it is back is not waited for', async () => {
-  const { shell, console } = await localShell({ respawn: true })
-  const mark = `\\036${console.marks.secret}99:0\\036`
-  const script = `PROMPT_COMMAND="printf '${mark}'; read -r; exit"; sleep 1000`
+  const { shell } = await localShell({ respawn: true })
+  const script = 'PROMPT_COMMAND="read -r; read -r; exit"; sleep 1000'
   const held = shell.cmd(script, 'never', '300ms')
   await expect(held).rejects.toThrow(CommandTimeoutError)
   const signal = AbortSignal.timeout(15_000)

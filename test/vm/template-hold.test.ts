@@ -48,7 +48,6 @@ test('a copy is all of the template, without a name', async () => {
     key: KEY,
     folder,
     kernelLog: 'Linux version 6\n',
-    secret: 'abc',
   })
   expect(MEMORY.equals(await readFile(template!.memory!))).toBe(true)
   expect(await readFile(template!.disk!, 'utf8')).toBe('disk')

@@ -1,0 +1,49 @@
+/** The program that has a terminal, as the guest's kernel knows it. */
+export interface Foreground {
+  pid: number
+  name: string
+  /** It is a shell that waits at its prompt for a line. */
+  isShellAtPrompt: boolean
+}
+
+/** Runs a bash script beside the console, in the same guest; what it prints. */
+export type LookAside = (script: string) => Promise<string>
+
+const SHELL = /^(?:r?bash|sh|dash|ash|busybox|k?sh93|ksh|mksh|zsh)$/
+/** Of `read` (x86-64, arm64): a shell's prompt asks for more than the one byte of the builtin `read`. */
+const READS_A_LINE = /^(?:0|63) 0x0 0x[0-9a-f]+ 0x(?!1 )/
+/** `pselect6` (x86-64, arm64) on the terminal alone: a shell that edits its lines. */
+const EDITS_A_LINE = /^(?:270|72) 0x1 /
+
+/**
+ * What has the terminal of one of the shells `pids`, the last that lives; undefined where none does.
+ * Nothing is started for it but the script's own shell.
+ */
+export async function foregroundOf(
+  pids: readonly number[],
+  lookAside: LookAside,
+): Promise<Foreground | undefined> {
+  const text = await lookAside(`group=
+for pid in ${[...pids].reverse().join(' ')}; do
+  { read -r s </proc/$pid/stat; } 2>/dev/null || continue
+  set -- \${s##*) }
+  group=$6
+  break
+done
+[ "\${group:-0}" -gt 0 ] || exit 0
+for stat in /proc/$group/stat /proc/[0-9]*/stat; do
+  { read -r s <$stat; } 2>/dev/null || continue
+  set -- \${s##*) }
+  [ "$3" = $group ] || continue
+  member=\${stat#/proc/}; member=\${member%/stat}
+  { read -r name </proc/$member/comm; read -r call </proc/$member/syscall; mapfile -d '' -t words </proc/$member/cmdline; } 2>/dev/null || continue
+  printf '%s\\n' "$member" "$name" "$call" "\${words[*]:1}"
+  break
+done`)
+  const [pid = '', name = '', call = '', words = ''] = text.split('\n')
+  if (!/^\d+$/.test(pid)) return undefined
+  const waits = READS_A_LINE.test(call) || EDITS_A_LINE.test(call)
+  const isInteractive = /(?:^| )-i\b/.test(words) || !/(?:^| )(?:[^-\s]|-\w*c)/.test(words)
+  const isShellAtPrompt = waits && SHELL.test(name) && isInteractive
+  return { pid: Number(pid), name, isShellAtPrompt }
+}

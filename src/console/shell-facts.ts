@@ -1,0 +1,77 @@
+import type { Prompt } from './marks.ts'
+import { isReserved } from './simple-command.ts'
+import type { Manner } from './typed.ts'
+
+/** What a shell and its terminal are known to do, from its marks and from what came with them. */
+export interface ShellFacts {
+  status: number
+  /** `${PIPESTATUS[*]}`. */
+  each: string
+  /** `$_`, where the mark itself has put another in its place. */
+  last?: string
+  /** Lines that the shell has read. */
+  line: number
+  /** At a prompt, something is printed or run. */
+  isNoisy: boolean
+  hasTrap: boolean
+  /** `$-`. */
+  options: string
+  /** The terminal repeats what is typed. */
+  isEchoed: boolean
+  isShadowed: boolean
+  /** Its output may go elsewhere than to the terminal. */
+  isRedirected: boolean
+}
+
+export const NEW_SHELL: ShellFacts = {
+  ...{ status: 0, each: '', line: 0, isNoisy: false, hasTrap: false, options: '' },
+  ...{ isEchoed: false, isShadowed: false, isRedirected: false },
+}
+
+/** Commands that may set a DEBUG trap, or have the terminal's lines edited. */
+const SUSPECT = /\b(?:trap|DEBUG|source|bind|emacs|vi)\b|(?:^|[;&|\n])\s*\.\s/
+/** Functions in place of the builtins that are typed. */
+const SHADOW = /\b(?:eval|echo|printf|trap)\s*\(\s*\)|\bfunction\s+(?:eval|echo|printf|trap)\b/
+const PLAIN = /^[\w@%+:,./-]+(?: [\w@%+:,./-]+)*$/
+const LONGEST_PLAIN = 200
+/** Commands that change the shell or its terminal. */
+const CHANGES =
+  /^(?:\.|alias|bash|builtin|command|declare|enable|eval|exec|export|local|readonly|reset|set|sh|shopt|source|stty|su|sudo|trap|tset|tput|typeset|unalias|unset)(?: |$)/
+
+/** What the end of a line tells. */
+export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts {
+  const { status, isNoisy } = mark
+  const known = { ...facts, status, isNoisy }
+  if (mark.facts) return { ...known, ...mark.facts, last: undefined }
+  return { ...known, each: String(status), line: facts.line + 1, last: command.split(' ').at(-1) }
+}
+
+/** What is to be expected of a shell in which `command` is run. */
+export function foreseen(facts: ShellFacts, command: string): ShellFacts {
+  return {
+    ...facts,
+    isShadowed: facts.isShadowed || SHADOW.test(command),
+    isRedirected: facts.isRedirected || /\bexec\b/.test(command),
+  }
+}
+
+/** How to type `command`, after what is known of the shell. */
+export function mannerFor(command: string, facts: ShellFacts): Manner {
+  const { status, options, isNoisy, hasTrap, isEchoed, isShadowed } = facts
+  const isTraced = options.includes('x')
+  const isLoud = isNoisy || hasTrap || isEchoed || isTraced || options.includes('v')
+  const isCareful = isLoud || isShadowed || SUSPECT.test(command)
+  const isPlain =
+    command.length < LONGEST_PLAIN &&
+    PLAIN.test(command) &&
+    !CHANGES.test(command) &&
+    !isReserved(command)
+  return {
+    // A process is started for most, so that those are made only where they can be seen.
+    status: /\$\{?\?/.test(command) ? status : Math.min(status, 1),
+    ...{ isCareful, isTraced, isShadowed, isStrict: options.includes('e') },
+    isQuick: isPlain && !isCareful && !facts.isRedirected && !options.includes('u'),
+    each: command.includes('PIPESTATUS') ? facts.each : '',
+    ...(/\$\{?_\b/.test(command) && { last: facts.last }),
+  }
+}

@@ -1,0 +1,174 @@
+import { AbortController } from '../abort.ts'
+import { stopSignal } from '../scope.ts'
+import type { WaitOptions } from '../wait.ts'
+import { PromptAccount } from './account.ts'
+import type { Console } from './console.ts'
+import { MarkWaits } from './mark-waits.ts'
+import type { Mark, Prompt } from './marks.ts'
+import { heard, mannerFor, NEW_SHELL, type ShellFacts } from './shell-facts.ts'
+import type { StepRun } from './step-run.ts'
+import { commandLines, type Manner, probeLine, type TypedLine } from './typed.ts'
+import { verdictOn } from './unfinished.ts'
+
+export const isPrompt = (mark: Mark) => mark.kind === 'prompt'
+export const isAnswer = (mark: Mark) => mark.kind === 'prompt' && mark.isAnswer
+
+export interface SyncOptions extends WaitOptions {
+  /** Typed first. */
+  keys?: string
+  /** Run first. */
+  before?: string
+}
+
+/** What is typed to a shell, what it answers, and what is known of it by that. */
+export class ShellLine {
+  readonly console: Console
+  readonly account = new PromptAccount()
+  facts: ShellFacts = NEW_SHELL
+  /** The shells that have answered here, one within another. */
+  pids: number[] = []
+  /** Hears all that comes, while it is under way. */
+  step: StepRun | undefined
+  /** The command whose program did not let go of the console. */
+  heldBy: string | undefined
+  /** Counts what was heard. */
+  heard = 0
+  readonly #waits = new MarkWaits()
+  #era = new AbortController()
+  /** The last command that was typed; of a short mark it tells the rest. */
+  #typed = ''
+  /** A command was typed whose end was not told. */
+  #isLineOpen = false
+  /** A banner came meanwhile: whose it is, tells what is answered next. */
+  #isBannerOpen = false
+
+  constructor(console: Console) {
+    this.console = console
+    console.subscribe({
+      text: (text) => {
+        this.heard++
+        this.account.text({ isNoisy: this.facts.isNoisy || this.facts.isEchoed })
+        this.step?.text(text)
+      },
+      mark: (mark) => this.#hear(mark),
+      typed: (data) => {
+        const lines = Buffer.from(data).toString().split('\n').length - 1
+        for (let i = 0; i < lines; i++) this.account.typedPlain()
+      },
+    })
+  }
+
+  /** Aborted when its machine goes back to an earlier state. */
+  get era(): AbortSignal {
+    return this.#era.signal
+  }
+
+  /** What waits for a mark fails with `reason`. */
+  startOver(reason: Error): void {
+    this.#isLineOpen = false
+    this.#isBannerOpen = false
+    this.#era.abort(reason)
+    this.#era = new AbortController()
+  }
+
+  /** The lines of a command, for a shell at its prompt. */
+  linesOf(command: string, manner: Manner): TypedLine[] {
+    return commandLines(command, manner, () => this.console.marks.makeId())
+  }
+
+  /** Types a line that is answered by a mark, which comes when the shell can take the next. */
+  async ask({ id, text }: TypedLine): Promise<void> {
+    const mark = this.mark(isPrompt)
+    mark.catch(() => {}) // typing may fail, and then nobody looks at it
+    this.console.marks.await(id)
+    this.console.send(text)
+    await mark
+  }
+
+  /** Types the last line of a command. */
+  run({ id, text }: TypedLine, command: string): void {
+    this.#typed = command
+    this.#isLineOpen = true
+    this.account.typed()
+    this.console.marks.await(id)
+    this.console.send(text)
+  }
+
+  probe({ keys = '', before = '' }: SyncOptions = {}): void {
+    this.account.probed()
+    const id = this.console.marks.makeId()
+    this.console.marks.await(id, { isProbe: true })
+    const { isShadowed } = this.facts
+    this.console.send(`${keys}${probeLine(id, { before, isShadowed })}`)
+  }
+
+  /** Resolves when the shell has read everything that was typed and waits for a line. */
+  async sync({ keys, before, ...options }: SyncOptions = {}): Promise<void> {
+    const answer = this.mark((mark) => mark.kind === 'banner' || isAnswer(mark), options)
+    answer.catch(() => {}) // typing may fail, and then nobody looks at it
+    this.probe({ keys, before })
+    const { kind } = await answer
+    // It has ended and will not answer; of the next one any mark will do.
+    if (kind === 'banner') await this.mark(isPrompt, options)
+  }
+
+  /** The next mark that is wanted. */
+  mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}): Promise<Mark> {
+    const signal = stopSignal(this.console.life.signal, this.era, options.signal)
+    return this.#waits.next(wanted, { ...options, signal })
+  }
+
+  /** What bash's parser says of a command; no command sees that it was asked. */
+  async isUnfinished(command: string): Promise<boolean> {
+    const before = this.facts
+    const manner = { ...mannerFor('', before), isCareful: true, isQuick: false }
+    for (const line of this.linesOf(verdictOn(command), manner)) await this.ask(line)
+    const { status } = this.facts
+    const { each, last } = before
+    this.facts = { ...this.facts, status: before.status, each, last }
+    return status === 1
+  }
+
+  #hear(mark: Mark): void {
+    this.heard++
+    // A transcript that is shown has banners in it: a shell that still answers the line before has not ended.
+    if (mark.kind === 'banner' && this.#isLineOpen) {
+      this.#isBannerOpen = true
+      this.probe()
+    } else if (mark.kind === 'banner') {
+      this.#begin()
+      this.probe()
+    } else if (mark.kind === 'prompt') {
+      if (this.#isBannerOpen && mark.isAnswer && this.#isLineOpen) this.#begin()
+      if (!mark.isAnswer || this.#isBannerOpen) this.#isLineOpen = false
+      if (mark.isAnswer) this.#isBannerOpen = false
+      this.#prompt(mark)
+    } else this.#tell(mark)
+  }
+
+  #prompt(mark: Prompt): void {
+    this.facts = heard(this.facts, mark, this.#typed)
+    const { pid } = mark
+    if (pid !== undefined) this.pids = [...this.pids.filter((other) => other !== pid), pid]
+    this.account.prompt(mark)
+    this.#tell(mark)
+    const isEchoed = this.step?.isEchoed ?? this.facts.isEchoed
+    this.facts = { ...this.facts, isEchoed }
+  }
+
+  /** Another shell is there, in place of all that were. */
+  #begin(): void {
+    this.#isLineOpen = false
+    this.console.marks.forget()
+    this.account.restart()
+    this.facts = NEW_SHELL
+    this.pids = []
+    this.heldBy = undefined
+    this.#tell({ kind: 'banner' })
+  }
+
+  #tell(mark: Mark): void {
+    this.step?.mark(mark, this.facts.line)
+    this.#waits.hear(mark)
+  }
+}

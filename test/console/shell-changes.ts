@@ -1,0 +1,227 @@
+/** What a shell prints for `echo token`, after what was done to it. */
+export interface ShellModel {
+  /** Where its output goes: to the terminal, or away. */
+  out: boolean
+  err: boolean
+  isTraced: boolean
+  trapPrints: boolean
+  /** A job may print `late` at any time. */
+  late: boolean
+}
+
+export const FRESH: ShellModel = {
+  ...{ out: true, err: true, isTraced: false, trapPrints: false, late: false },
+}
+
+/** A command that changes a shell, and what that does to what it prints. */
+export interface Change {
+  command: string
+  model?: Partial<ShellModel>
+}
+
+const plain = (...commands: string[]): Change[] => commands.map((command) => ({ command }))
+
+/** `folder` has files to be sourced and shown. */
+export function changes(folder: string): Change[] {
+  return [
+    ...plain(
+      ...[`PS1='\\u@\\h:\\w\\$ '`, `PS1='$(echo dyn)> '`, `PS1="(venv) $PS1"`, 'unset PS1', 'PS1='],
+      ...[`PS1=$'two\\nlines$ '`, 'readonly PS1', 'export PS1', `PS1='$? \\! \\# '`],
+      ...[`PS2='>> '`, 'readonly PS2', 'unset PS2', `PS0='ps0 '`, 'unset PS0', `PS4='+ '`],
+      ...[
+        `PROMPT_COMMAND='echo pc'`,
+        `PROMPT_COMMAND='history -a'`,
+        `PROMPT_COMMAND=('echo a' 'printf b')`,
+      ],
+      ...['readonly PROMPT_COMMAND', 'unset PROMPT_COMMAND', `PROMPT_COMMAND='PS1="$? $ "'`],
+      ...[`PROMPT_COMMAND='sleep 0.02; printf slow'`, 'readonly TERM', 'unset TERM', 'TERM=xterm'],
+      ...['stty sane', 'stty echo', 'stty -echo', 'stty raw', 'stty -icanon', 'stty opost onlcr'],
+      ...['stty cols 20', 'stty -isig', 'stty icanon isig icrnl -echo -opost', 'stty echoctl echo'],
+      ...[
+        'set -e',
+        'set +e',
+        'set -u',
+        'set +u',
+        'set -o posix',
+        'set +o posix',
+        'set -o vi',
+        'set +o vi',
+      ],
+      ...[
+        'set -f',
+        'set -C',
+        'set -o pipefail',
+        'set -T',
+        'set +T',
+        'set -E',
+        'set -H',
+        'set -o noglob',
+      ],
+      ...[
+        'shopt -s failglob',
+        'shopt -s xpg_echo',
+        'shopt -u expand_aliases',
+        'shopt -s nocasematch',
+      ],
+      ...[`trap 'echo err' ERR`, 'trap - ERR', `trap 'echo bye' EXIT`, `trap '' INT`, 'trap - INT'],
+      ...[`trap 'echo ret' RETURN`, `trap 'echo term' TERM`, `trap : USR1`],
+      ...[
+        '( PS1=x; exit 3 )',
+        '(exec >/dev/null; echo hidden)',
+        `bash -c 'exit 4'`,
+        '(set -e; false)',
+      ],
+      ...['IFS=0123456789', 'IFS=', 'unset IFS', 'IFS=:', 'readonly IFS', `IFS=$' \\t\\n'`],
+      ...[
+        `alias eval=false`,
+        `alias printf='printf x'`,
+        `alias ls='ls --color'`,
+        'unalias -a',
+        `alias :=false`,
+      ],
+      ...['printf() { builtin echo fake; }', 'eval() { builtin echo no; }', 'trap() { :; }'],
+      ...[
+        'command() { :; }',
+        'unset -f printf eval trap command',
+        'enable -n printf',
+        'enable printf',
+      ],
+      ...[
+        'unset HOME',
+        'unset _',
+        'unset LINENO',
+        'unset __dut',
+        'unset BASH_ENV',
+        'cd /',
+        'cd /nowhere',
+      ],
+      ...[
+        'export LC_ALL=C',
+        'export LANG=de_DE.UTF-8',
+        'LC_ALL=xx_YY',
+        'unset LC_ALL',
+        'LANG=C.UTF-8',
+      ],
+      ...[
+        'sleep 0.01 &',
+        '(sleep 0.03; true) & sleep 0.01',
+        'wait',
+        'jobs',
+        'false',
+        '(exit 7)',
+        'true',
+      ],
+      ...[
+        `printf '\\033[H\\033[2J'`,
+        `printf '\\033]0;title\\007'`,
+        `printf '\\033]unfinished'`,
+        `printf '\\033['`,
+      ],
+      ...[
+        `printf '\\016'`,
+        `printf '\\r'`,
+        `printf 'no newline'`,
+        `printf '\\036'`,
+        'head -c 3000 /bin/true',
+      ],
+      ...[
+        `cat ${folder}/transcript`,
+        `tail -c 3000 ${folder}/transcript`,
+        `. ${folder}/activate`,
+        'deactivate',
+      ],
+      ...[
+        'echo $((1/0))',
+        'echo ${nope?gone}',
+        'x=1; readonly x; x=2',
+        'export A=b',
+        'set -- a b c',
+        'shift',
+      ],
+      ...[
+        'for',
+        'echo "open',
+        `echo 'open`,
+        'echo )',
+        'if true; then',
+        'case x in',
+        'echo $(',
+        'cat <<EOF',
+      ],
+      ...[
+        'false | true',
+        'true | false',
+        '! true',
+        'nosuchcommand',
+        './nosuchfile',
+        'umask 077',
+        '# nothing',
+        '',
+      ],
+      ...[
+        'history -c',
+        'set +o history',
+        'hash -r',
+        'exec 5>&1',
+        'exec 5>&-',
+        'exec 9</dev/null',
+        'ulimit -c 0',
+      ],
+      ...[
+        'echo a\necho b',
+        'cat <<EOF\nx\nEOF',
+        `printf '%s\\n' "a\tb"`,
+        `echo ${'x'.repeat(3000)}`,
+      ],
+      ...[
+        'f() { local v=1; return 5; }; f',
+        'declare -a list=(1 2)',
+        'mapfile -t list </dev/null',
+        'type ls',
+      ],
+    ),
+    { command: 'exec 2>/dev/null', model: { err: false } },
+    { command: `exec 2>|${folder}/err`, model: { err: false } },
+    { command: `exec >|${folder}/out 2>&1`, model: { out: false, err: false } },
+    { command: 'exec >/dev/null', model: { out: false } },
+    { command: 'exec >/dev/tty', model: { out: true } },
+    { command: 'exec >/dev/tty 2>&1', model: { out: true, err: true } },
+    { command: 'exec 2>/dev/tty', model: { err: true } },
+    { command: 'set -x', model: { isTraced: true } },
+    { command: 'set +x', model: { isTraced: false } },
+    { command: `trap 'echo dbg' DEBUG`, model: { trapPrints: true } },
+    { command: 'trap - DEBUG', model: { trapPrints: false } },
+    { command: 'trap : DEBUG', model: { trapPrints: false } },
+    { command: '(sleep 0.02; echo late) &', model: { late: true } },
+  ]
+}
+
+/** Changes that put another shell at the terminal. */
+export const SHELLS = [
+  ...[
+    'exec bash',
+    'exec bash --norc',
+    'bash --norc',
+    'bash --norc --noediting',
+    'exec bash --posix --norc',
+  ],
+  ...[
+    'exec sh',
+    'dash',
+    'exec env -i bash --norc',
+    'su',
+    'exit',
+    'exec </dev/null',
+    '(bash --norc)',
+  ],
+]
+
+/** Whether `output` is what such a shell prints for `echo token`. */
+export function isRight(output: string, token: string, model: ShellModel): boolean {
+  const text = model.late ? output.replaceAll('late\n', '') : output
+  const traced = model.isTraced && model.err ? [`+ echo ${token}\n`] : []
+  const trapped = model.trapPrints && model.out ? ['dbg\n'] : []
+  // What a trap runs is traced, too.
+  if (model.trapPrints && model.isTraced) return text.endsWith(model.out ? `${token}\n` : '')
+  return text === [...trapped, ...traced, ...(model.out ? [`${token}\n`] : [])].join('')
+}
