@@ -1,5 +1,6 @@
 import { type DutErrorDetails, GuestError } from '../errors.ts'
 import { formatSize } from '../format.ts'
+import { RS } from './marks.ts'
 import { Matcher, type Pattern } from './pattern.ts'
 
 /** Characters that a step may print. */
@@ -18,7 +19,7 @@ export class Capture {
   #blocks: string[] = []
   /** What came so far, while it may still be the echo of the command. */
   #echoed = ''
-  #echo = ''
+  #echoes: readonly string[] = []
   #isEchoed = false
   #matcher: Matcher | undefined
   #pieces: string[] = []
@@ -50,7 +51,8 @@ export class Capture {
 
   /** Forgets what came so far: it belonged to an earlier step. */
   clear({ echo = '' }: { echo?: string } = {}): void {
-    this.#echo = echo
+    // A terminal shows a control character as it is or, with ECHOCTL (termios(3)), with a caret.
+    this.#echoes = echo === '' ? [] : [...new Set([echo, echo.replaceAll(RS, '^^')])]
     this.#echoed = ''
     this.#isEchoed = false
     this.#pieces = []
@@ -63,19 +65,18 @@ export class Capture {
   }
 
   push(text: string): void {
-    if (this.#echo === '') {
+    if (this.#echoes.length === 0) {
       this.#take(text)
       return
     }
     this.#echoed += text
-    const isShort = this.#echoed.length < this.#echo.length
-    if (isShort && this.#echo.startsWith(this.#echoed)) return
-    const isEcho = this.#echoed.startsWith(this.#echo)
-    const rest = isEcho ? this.#echoed.slice(this.#echo.length) : this.#echoed
-    this.#isEchoed = this.#echo !== '' && isEcho
-    this.#echo = ''
+    const echoed = this.#echoed
+    if (this.#echoes.some((echo) => echoed.length < echo.length && echo.startsWith(echoed))) return
+    const echo = this.#echoes.find((one) => echoed.startsWith(one))
+    this.#isEchoed = echo !== undefined
+    this.#echoes = []
     this.#echoed = ''
-    this.#take(rest)
+    this.#take(echoed.slice(echo?.length ?? 0))
   }
 
   #take(text: string): void {

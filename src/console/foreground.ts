@@ -2,18 +2,21 @@
 export interface Foreground {
   pid: number
   name: string
-  /** It is a shell that waits at its prompt for a line. */
-  isShellAtPrompt: boolean
+  /** It waits at its prompt for a line: a bash, or a shell to which no command can be typed. */
+  atPrompt?: 'bash' | 'other'
 }
 
 /** Runs a bash script beside the console, in the same guest; what it prints. */
 export type LookAside = (script: string) => Promise<string>
 
-const SHELL = /^(?:r?bash|sh|dash|ash|busybox|k?sh93|ksh|mksh|zsh)$/
-/** Of `read` (x86-64, arm64): a shell's prompt asks for more than the one byte of the builtin `read`. */
-const READS_A_LINE = /^(?:0|63) 0x0 0x[0-9a-f]+ 0x(?!1 )/
-/** `pselect6` (x86-64, arm64) on the terminal alone: a shell that edits its lines. */
-const EDITS_A_LINE = /^(?:270|72) 0x1 /
+const SHELL = /^(?:bash|sh|dash|ash|busybox|ksh\d*|mksh|zsh\d*)$/
+/**
+ * `read` (x86-64, arm64) of a shell's prompt, by its length: 1024 or 256 bytes are bash's, 8192 dash's.
+ * The builtin `read` asks for one byte or for 4096.
+ */
+const READS_A_LINE = /^(?:0|63) 0x0 0x[0-9a-f]+ 0x(?:100|400|2000) /
+/** `pselect6` (x86-64, arm64) on the terminal without a deadline: a shell that edits its lines. */
+const EDITS_A_LINE = /^(?:270|72) 0x1 0x[0-9a-f]+ 0x0 0x0 0x0 /
 
 /**
  * What has the terminal of one of the shells `pids`, the last that lives; undefined where none does.
@@ -37,13 +40,16 @@ for stat in /proc/$group/stat /proc/[0-9]*/stat; do
   [ "$3" = $group ] || continue
   member=\${stat#/proc/}; member=\${member%/stat}
   { read -r name </proc/$member/comm; read -r call </proc/$member/syscall; mapfile -d '' -t words </proc/$member/cmdline; } 2>/dev/null || continue
-  printf '%s\\n' "$member" "$name" "$call" "\${words[*]:1}"
+  exe=$(readlink /proc/$member/exe 2>/dev/null)
+  printf '%s\\n' "$member" "$name" "$call" "\${words[*]:1}" "\${exe##*/}"
   break
 done`)
-  const [pid = '', name = '', call = '', words = ''] = text.split('\n')
+  const [pid = '', name = '', call = '', words = '', exe = ''] = text.split('\n')
   if (!/^\d+$/.test(pid)) return undefined
+  const shell = exe === '' ? name : exe
   const waits = READS_A_LINE.test(call) || EDITS_A_LINE.test(call)
   const isInteractive = /(?:^| )-i\b/.test(words) || !/(?:^| )(?:[^-\s]|-\w*c)/.test(words)
-  const isShellAtPrompt = waits && SHELL.test(name) && isInteractive
-  return { pid: Number(pid), name, isShellAtPrompt }
+  const isShell = waits && SHELL.test(shell) && isInteractive
+  const kind = shell === 'bash' ? 'bash' : 'other'
+  return { pid: Number(pid), name, ...(isShell && { atPrompt: kind }) }
 }

@@ -5,3 +5,5 @@ export const KEY_PATIENCE_MS = 2000
 export const KILL_KEY = '\x15'
 /** How long a shell that is back may take to answer on a machine that is short of time. */
 export const SYNC_PATIENCE_MS = 30_000
+/** The end of a file, which a shell ends at. */
+export const END_KEY = '\x04'

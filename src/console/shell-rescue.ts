@@ -3,7 +3,7 @@ import { outsideScope } from '../scope.ts'
 import { poll, type WaitOptions, waitFor } from '../wait.ts'
 import { type Foreground, foregroundOf, type LookAside } from './foreground.ts'
 import { heldError } from './held-error.ts'
-import { ENDING_KEYS, KEY_PATIENCE_MS, SYNC_PATIENCE_MS } from './shell-keys.ts'
+import { END_KEY, ENDING_KEYS, KEY_PATIENCE_MS, SYNC_PATIENCE_MS } from './shell-keys.ts'
 import type { ShellLine } from './shell-line.ts'
 import type { StepRun } from './step-run.ts'
 
@@ -38,10 +38,12 @@ export class ShellRescue {
         await pause(patience, signal)
         const isSilent = () => !signal.aborted && this.#line.heard === heard
         if (!isSilent() || this.#line.account.probing) continue
-        const isWaiting = async () => (await this.#look())?.isShellAtPrompt === true
         // Twice: the first time it may not have read the command yet.
-        if ((await isWaiting()) && (await isWaiting()) && isSilent()) await this.#wake(signal)
-        else patience = Math.min(2 * patience, LONGEST_SILENCE_MS)
+        const seen = (await this.#look())?.atPrompt && (await this.#look())
+        if (seen?.atPrompt === undefined || !isSilent()) {
+          patience = Math.min(2 * patience, LONGEST_SILENCE_MS)
+        } else if (seen.atPrompt === 'other') return run.foreign(seen.name)
+        else await this.#wake(signal)
       }
     }
     outsideScope(watching).catch(() => {})
@@ -73,7 +75,7 @@ export class ShellRescue {
     const { account, console } = this.#line
     if (!account.atPrompt && !account.inDoubt) {
       const seen = await this.#look()
-      if (!seen?.isShellAtPrompt) throw heldError(console, { heldBy, seen }, command)
+      if (seen?.atPrompt !== 'bash') throw heldError(console, { heldBy, seen }, command)
     }
     await this.#line.sync({ keys: '\n', timeoutMs: SYNC_PATIENCE_MS })
     this.#line.heldBy = undefined
@@ -97,7 +99,9 @@ export class ShellRescue {
     if (this.#lookAside !== undefined) {
       const isBack = async () => {
         const seen = await this.#look()
-        return seen === undefined || seen.isShellAtPrompt || undefined
+        // What is not bash ends as any shell does, by an end of file.
+        if (seen?.atPrompt === 'other') this.#line.console.send(END_KEY)
+        return seen === undefined || seen.atPrompt === 'bash' || undefined
       }
       await poll(isBack, { ...options, everyMs: LOOK_AGAIN_MS })
     }

@@ -3,7 +3,7 @@ import { performance } from '../time.ts'
 import { Capture, tooMuchError, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
 import { isCutOff } from './line.ts'
-import { type Mark, type Prompt, RS } from './marks.ts'
+import type { Mark, Prompt } from './marks.ts'
 import { describePattern } from './pattern.ts'
 import type { Step, StepResult } from './steps.ts'
 
@@ -73,7 +73,7 @@ export class StepRun {
     this.#typed = atPrompt ? 'at a prompt' : 'into a program'
     this.#line = line
     this.#before = begins ? '' : undefined
-    this.#capture.clear({ echo: begins ? '' : line.replaceAll(RS, '^^') })
+    this.#capture.clear({ echo: begins ? '' : line })
   }
 
   text(text: string): void {
@@ -153,6 +153,18 @@ export class StepRun {
       ...((this.#shellIsBack || isHeldBack) && { hint }),
       ...(still && { hint: still.hint }),
     })
+  }
+
+  /** A shell has the terminal to which no command can be typed. */
+  foreign(name: string): void {
+    const error = new GuestError(
+      `${this.#name}: a shell that is no bash has the console: ${name}`,
+      {
+        ...this.#details(),
+        hint: 'run commands in it by its option -c, or type to it by vm.console; commands here are for bash',
+      },
+    )
+    this.#settle.reject(error)
   }
 
   unfinishedError(): GuestError {

@@ -29,7 +29,7 @@ const SILENT = '&>/dev/null'
 const NOISE = '${PS1:+p}${PS0:+p}${PROMPT_COMMAND[*]:+p}${!:+p}'
 const FACTS = `\${LINENO-}:$-:${NOISE}:\${PIPESTATUS[*]}:$?`
 /** The variable in which a command is that is too long for one line. */
-const LONG = '__dut'
+const LONG = '__dut_line'
 const NOTHING = /^\s*(?:#.*)?$/
 
 /** A line, and the id of the mark that answers it. */

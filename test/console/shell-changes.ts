@@ -90,7 +90,7 @@ export function changes(folder: string): Change[] {
         'unset HOME',
         'unset _',
         'unset LINENO',
-        'unset __dut',
+        'unset __dut_line',
         'unset BASH_ENV',
         'cd /',
         'cd /nowhere',
