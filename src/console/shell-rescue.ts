@@ -31,8 +31,10 @@ export class ShellRescue {
    */
   watch(run: StepRun, over: AbortSignal): void {
     if (this.#lookAside === undefined || run.step.expect !== '') return
-    const signal = anySignal(over, this.#line.era)
     const watching = async () => {
+      await pause(SILENCE_MS, over) // most have ended by then
+      if (over.aborted) return
+      const signal = anySignal(over, this.#line.era)
       for (let patience = SILENCE_MS; !signal.aborted; ) {
         const { heard } = this.#line
         await pause(patience, signal)
