@@ -27,6 +27,8 @@ const RESERVED = [
 const TIMERS = ['setTimeout', 'setInterval', 'setImmediate']
 /** Globals that a test may replace (`vi.useFakeTimers`). `new Date(ms)` reads no clock. */
 const CLOCKS = /^(performance|Date)(\.|$)|^Date\(\)$|^process\.hrtime$|^AbortSignal\.timeout$/
+/** Globals that a test environment may replace (happy-dom). */
+const SIGNALS = /^AbortSignal\.(any|abort)$|^AbortController\(\)$/
 const SLEEPS = ['setTimeout', 'sleep', 'delay', 'pause']
 const MOST_LINES = 250
 
@@ -57,6 +59,7 @@ export function checkHouse(root: string): Breach[] {
     checkImports(source, report)
     checkTimers(source, report)
     checkClocks(source, report)
+    checkSignals(source, report)
     checkLength(source, report)
   }
   checkCircles(house, breaches)
@@ -111,6 +114,15 @@ function checkClocks({ file, names, uses }: Source, report: Report): void {
   for (const { name, at } of uses) {
     if (!CLOCKS.test(name) || names.has(name.split('.')[0] ?? '')) continue
     report(at, clockRule(name))
+  }
+}
+
+function checkSignals({ file, names, uses }: Source, report: Report): void {
+  if (file === 'src/abort.ts') return
+  for (const { name, at } of uses) {
+    const [global = ''] = name.split(/[.(]/)
+    if (!SIGNALS.test(name) || names.has(global)) continue
+    report(at, `${global} may be a test environment's own: take it from src/abort.ts`)
   }
 }
 

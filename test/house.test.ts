@@ -161,6 +161,22 @@ describe('waiting', () => {
     ])
   })
 
+  test('signals are those of abort.ts', async () => {
+    const bad = ['new AbortController()', 'AbortSignal.any([a, b])', 'AbortSignal.abort(cause)']
+    const good = `import { AbortController } from '../abort.ts'\nnew AbortController()`
+    const files = {
+      'src/abort.ts': bad[0] ?? '',
+      'src/vm/a.ts': bad.join('\n'),
+      'src/vm/b.ts': good,
+    }
+    expect(await check(files)).toEqual(
+      ['AbortController', 'AbortSignal', 'AbortSignal'].map(
+        (name, i) =>
+          `src/vm/a.ts:${i + 1}: ${name} may be a test environment's own: take it from src/abort.ts`,
+      ),
+    )
+  })
+
   test('timers and clocks are those of time.ts', async () => {
     const bad = [
       ...['performance.now()', 'Date.now()', 'new Date()', 'globalThis.performance.now()'],
