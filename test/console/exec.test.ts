@@ -189,6 +189,58 @@ describe('a command that does not end', () => {
     await expectKilled(peer)
   })
 
+  const gone = new GuestError('the agent is gone')
+  test.each<[string, (peer: Peer, channel: number) => void, RegExp]>([
+    ['the guest has confirmed it', (peer, channel) => peer.exit(channel, 137), /^it was killed in/],
+    ['the guest says nothing', () => {}, /^the guest has not said so far that it was killed/],
+    [
+      'the agent has gone',
+      ({ agent }) => agent.lose(() => gone),
+      /^the agent in the guest has ended/,
+    ],
+    [
+      'something is found that keeps all from moving',
+      ({ life }) => {
+        life.onDiagnose = async () => 'it is frozen'
+      },
+      /^it is frozen$/,
+    ],
+  ])('is said to be killed as far as that is known: %s', async (_, answer, hint) => {
+    const peer = await agentPeer()
+    peer.onFrame(({ type, channel }) => {
+      if (type === 'signal') answer(peer, channel)
+    })
+    const error = await exec(peer, 'x', { timeout: '100ms' }).catch((error) => error)
+    expect(error).toBeInstanceOf(CommandTimeoutError)
+    expect(error.hint).toMatch(hint)
+    expect(error.elapsedMs).toBeLessThan(1000)
+  })
+
+  test('while its machine stands still is not asked about', async () => {
+    const peer = await peerThat(silent)
+    peer.life.standStill({ hint: 'the VM is paused' })
+    const error = await exec(peer, 'x', { timeout: '100ms' }).catch((error) => error)
+    expect(error).toBeInstanceOf(CommandTimeoutError)
+    expect(error.hint).toBe('the VM is paused')
+  })
+
+  test('ends at once with its agent, or with a standstill that has a cause', async () => {
+    const peer = await peerThat(silent)
+    const running = exec(peer, 'x')
+    running.catch(() => {})
+    await peer.until('run')
+    peer.agent.lose(() => gone)
+    await expect(running).rejects.toBe(gone)
+    await expect(exec(peer, 'x')).rejects.toBe(gone)
+    peer.agent.found()
+    const cause = new Error('the disk is full')
+    const second = exec(peer, 'y')
+    second.catch(() => {})
+    peer.life.standStill({ hint: 'full', cause })
+    await expect(second).rejects.toBe(cause)
+    await expect(exec(peer, 'z')).rejects.toBe(cause)
+  })
+
   test('because the agent could not start it is the guest’s error', async () => {
     const peer = await peerThat(({ say }, channel) => say('fail', channel, 'out of memory'))
     const error = await exec(peer, 'x').catch((error) => error)

@@ -66,12 +66,20 @@ test(
 )
 
 test('a testpmd that the OOM killer takes says so', PATIENCE, async ({ dut }) => {
-  const vm = await dut.start({ memory: '512M' })
-  const options = { vdevs: ['net_null0'], hugepages: false }
+  const vm = await dut.start({ memory: '256M' })
+  const options = { vdevs: ['net_null0'], hugepages: false, memory: 64, mbufs: 2048 }
   await using pmd = await testpmd(vm, options)
-  await vm.exec(`echo 1000 >/proc/$(pgrep dpdk-testpmd)/oom_score_adj; ${HOG}`, { timeout: '60s' })
-  await expect(pmd.cmd('show port info 0')).rejects.toThrow(
+  await vm.exec('echo 1000 >/proc/$(pgrep dpdk-testpmd)/oom_score_adj', { check: true })
+  vm.exec(HOG, { timeout: '4m' }).catch(() => {})
+  await expect(pmd.program.console.expect('never', '4m')).rejects.toThrow(
     /has ended with status 137[\s\S]*→ the guest's kernel killed dpdk-testpmd/,
+  )
+})
+
+test('a program of the host that reads where it may not says so', async ({ dut }) => {
+  const crash = ['python3', '-c', 'import ctypes; ctypes.string_at(0)']
+  await expect(dut.spawn(crash, { prompt: 'never' })).rejects.toThrow(
+    /has ended with status 139[\s\S]*→ it read or wrote where it may not, which is a fault of/,
   )
 })
 

@@ -72,7 +72,12 @@ async function watched({
     qemu.state = state
     event('STOP')
   }
-  return { peer, qmp, qemu, agent, life, runs, told, event, stop, until, onFrame, say }
+  /** As a VM is begun with, once what was asked then is answered. */
+  const begin = async () => {
+    runs.begin()
+    await qmp.execute('query-status')
+  }
+  return { begin, peer, qmp, qemu, agent, life, runs, told, event, stop, until, onFrame, say }
 }
 
 const WHERE = { vm: 'vm0', dut: 'dut0' }
@@ -93,8 +98,8 @@ test.each<[RunState, typeof InfrastructureError | typeof GuestError, RegExp]>([
   ['debug', InfrastructureError, /QEMU has stopped it, in the state "debug"/],
 ])('a QEMU that stops with "%s" fails what waits and what comes', async (state, Family, text) => {
   const complaints = ['KVM internal error. Suberror: 1']
-  const { life, runs, stop, event, qemu } = await watched({ complaints })
-  runs.begin()
+  const { begin, life, runs, stop, event, qemu } = await watched({ complaints })
+  await begin()
   const waiting = failure(life)
   stop(state)
   const error = await waiting
@@ -110,8 +115,8 @@ test.each<[RunState, typeof InfrastructureError | typeof GuestError, RegExp]>([
 })
 
 test('a guest that suspends itself is told to be, until it wakes up', async () => {
-  const { life, runs, event, qemu } = await watched()
-  runs.begin()
+  const { begin, life, event, qemu } = await watched()
+  await begin()
   const waiting = failure(life)
   qemu.state = 'suspended'
   event('SUSPEND')
@@ -123,8 +128,8 @@ test('a guest that suspends itself is told to be, until it wakes up', async () =
 })
 
 test('stops of our own fail nothing; a mishap during one does, and after it', async () => {
-  const { life, runs, stop, event, qemu } = await watched()
-  runs.begin()
+  const { begin, life, runs, stop, event, qemu } = await watched()
+  await begin()
   const { signal } = life
   await runs.own(async () => {
     stop('paused')
@@ -146,16 +151,16 @@ test('stops of our own fail nothing; a mishap during one does, and after it', as
 })
 
 test('a step of ours that ends while the machine stands still says so', async () => {
-  const { life, runs, stop } = await watched()
-  runs.begin()
+  const { begin, life, runs, stop } = await watched()
+  await begin()
   const waiting = failure(life)
   await runs.own(async () => stop('paused'))
   expect((await waiting).message).toMatch(/paused by vm.qmp\('stop'\)/)
 })
 
 test('a disk is named as QEMU knows it, also by its device alone, with the file that is written', async () => {
-  const { life, runs, stop, event, qemu } = await watched()
-  runs.begin()
+  const { begin, life, stop, event, qemu } = await watched()
+  await begin()
   const dir = await mkdtemp(join(tmpdir(), 'still-'))
   onTestFinished(() => rm(dir, { recursive: true }))
   const image = { driver: 'qcow2', file: { driver: 'file', filename: `${dir}/overlay` } }
@@ -176,8 +181,8 @@ test('a disk is named as QEMU knows it, also by its device alone, with the file 
 })
 
 test('an error of a disk that the guest is told of stops nothing', async () => {
-  const { life, runs, event, qmp } = await watched()
-  runs.begin()
+  const { begin, life, event, qmp } = await watched()
+  await begin()
   event('BLOCK_IO_ERROR', {
     ...{ device: 'disk0', operation: 'read', action: 'report', reason: 'Input/output error' },
   })
@@ -187,8 +192,8 @@ test('an error of a disk that the guest is told of stops nothing', async () => {
 
 test('an agent whose port was closed fails what is under way and what comes, until it is back', async () => {
   const kernel = '[9.1] Out of memory: Killed process 86 (vitest-dut-agen) total-vm:1kB\n[9.2] x\n'
-  const { agent, runs, event, qemu } = await watched({ kernel })
-  runs.begin()
+  const { begin, agent, event, qemu } = await watched({ kernel })
+  await begin()
   const lost: Error[] = []
   agent.open(
     () => {},
@@ -210,16 +215,16 @@ test('an agent whose port was closed fails what is under way and what comes, unt
 })
 
 test('a port that is open again by the time that QEMU tells of it was not lost', async () => {
-  const { agent, runs, event, qmp } = await watched()
-  runs.begin()
+  const { begin, agent, event, qmp } = await watched()
+  await begin()
   event('VSERPORT_CHANGE', { id: 'agent', open: false })
   for (let i = 0; i < 2; i++) await qmp.execute('query-chardev')
   expect(agent.isThere).toBe(true)
 })
 
 test('a port that was closed during a step of ours is looked at behind it', async () => {
-  const { agent, runs, event, qemu } = await watched()
-  runs.begin()
+  const { begin, agent, runs, event, qemu } = await watched()
+  await begin()
   const lost = Promise.withResolvers<Error>()
   agent.open(() => {}, lost.resolve)
   await runs.own(async () => {
@@ -231,8 +236,8 @@ test('a port that was closed during a step of ours is looked at behind it', asyn
 })
 
 test('a pause on purpose fails nothing, and says why what is late is late', async () => {
-  const { life, runs, qemu, qmp, event, peer } = await watched()
-  runs.begin()
+  const { begin, life, runs, qemu, qmp, event, peer } = await watched()
+  await begin()
   const { signal } = life
   const pausing = runs.pause()
   await poll(() => peer.commands.find(({ execute }) => execute === 'stop'), SOON)
@@ -246,8 +251,8 @@ test('a pause on purpose fails nothing, and says why what is late is late', asyn
 })
 
 test('panics, and kernels that deal with them, are passed on', async () => {
-  const { runs, event, told, qmp } = await watched()
-  runs.begin()
+  const { begin, event, told, qmp } = await watched()
+  await begin()
   event('GUEST_PANICKED', { action: 'pause' })
   event('GUEST_CRASHLOADED', { action: 'run' })
   event('SHUTDOWN', { guest: true, reason: 'guest-reset' })
