@@ -41,7 +41,7 @@ const STDERR_APART = 1
 const SIGKILL = 9
 /** How long a guest may take to say that it has killed a command whose time was over. */
 const KILLED_MS = 1000
-const ANSWER_TIMEOUT = '5s'
+const ANSWER_TIMEOUT = '15s'
 
 const ASIDE_TIMEOUT = '10s'
 

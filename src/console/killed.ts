@@ -24,8 +24,10 @@ export async function whyKilled(
   ask: (script: string) => Promise<string>,
 ): Promise<string | undefined> {
   if (![SIGKILL, SIGBUS, SIGSEGV].includes(exitCode)) return undefined
+  const askedAt = performance.now()
   const stdout = await ask(ASK).catch(() => '')
-  const since = Number(/^up (\S+)/m.exec(stdout)?.[1] ?? Number.NaN) - elapsedMs / 1000 - SLACK_S
+  const ageMs = elapsedMs + performance.now() - askedAt
+  const since = Number(/^up (\S+)/m.exec(stdout)?.[1] ?? Number.NaN) - ageMs / 1000 - SLACK_S
   const lines = stdout.split('\n').filter((line) => secondsOf(line) >= since)
   if (stdout === '') return undefined
   if (exitCode === SIGKILL) return outOfMemory(lines, kilobytes(stdout, 'MemTotal'))
