@@ -1,3 +1,5 @@
+import { performance } from '../time.ts'
+
 /** bash's statuses of a program that a signal ended: 128 + its number. */
 const SIGKILL = 137
 const SIGBUS = 135

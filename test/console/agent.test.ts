@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { agentError } from '../../src/console/agent-error.ts'
 import { GuestError, UsageError } from '../../src/errors.ts'
+import { wallClock } from '../../src/time.ts'
 import { poll } from '../../src/wait.ts'
 import { agentPeer, type Heard } from './agent-peer.ts'
 
@@ -90,7 +91,7 @@ async function guestWithClock({ behindMs, tripsMs, heldMs = 0 }: GuestClock) {
   const peer = await agentPeer()
   const steps: number[] = []
   let nowMs = 1e9 // in nanoseconds, still a number that is exact
-  const clock = vi.spyOn(Date, 'now').mockImplementation(() => nowMs)
+  const clock = vi.spyOn(wallClock, 'now').mockImplementation(() => nowMs)
   onTestFinished(() => clock.mockRestore())
   let clockMs = -behindMs
   peer.onFrame(({ channel, type, payload }) => {

@@ -47,7 +47,7 @@ describe('a template', () => {
   test('is read as it was made', async () => {
     const folder = await put(1)
     expect(await readTemplate(host, folder)).toEqual({
-      ...{ key: keyOf(1), folder, kernelLog: 'Linux version 6\n' },
+      ...{ key: keyOf(1), folder, kernelLog: 'Linux version 6\n', unfinished: [] },
       ...{ memory: `${folder}/memory`, state: `${folder}/state` },
     })
     expect((await stat(`${folder}/memory`)).mode & 0o777).toBe(0o400)
