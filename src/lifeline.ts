@@ -19,6 +19,8 @@ export class Lifeline {
   readonly #parent: Lifeline | undefined
   #alarm = new AbortController()
   #still: { why: Standstill; over: PromiseWithResolvers<void> } | undefined
+  /** Made once between two alarms, because each command of a VM asks for it. */
+  #signal: { joined: AbortSignal; parent: AbortSignal | undefined } | undefined
 
   /** @param parent its end, its alarms and its standstills are this one's too */
   constructor(parent?: Lifeline) {
@@ -40,7 +42,11 @@ export class Lifeline {
     const cause = this.#still?.why.cause
     if (cause && !this.#end.signal.aborted) return AbortSignal.abort(cause)
     const parent = this.#parent?.signal
-    return anySignal(this.#end.signal, this.#alarm.signal, parent) ?? this.#end.signal
+    if (this.#signal === undefined || this.#signal.parent !== parent) {
+      const joined = anySignal(this.#end.signal, this.#alarm.signal, parent) ?? this.#end.signal
+      this.#signal = { joined, parent }
+    }
+    return this.#signal.joined
   }
 
   /** Why nothing moves at present; undefined while it does. */
@@ -84,6 +90,7 @@ export class Lifeline {
   alarm(cause: Error): void {
     const raised = this.#alarm
     this.#alarm = new AbortController()
+    this.#signal = undefined
     raised.abort(cause)
   }
 }
