@@ -63,7 +63,7 @@ export async function readTemplate(host: Host, folder: string): Promise<Template
     if (facts.digest !== undefined && digest(await host.readFile(state)) !== facts.digest) {
       return undefined
     }
-    const { kernelLog, unfinished } = facts
+    const { kernelLog, unfinished = [] } = facts
     return {
       ...{ key: keyOf(folder), folder, state, kernelLog, unfinished },
       ...{ ...(facts.memory && { memory }), ...(facts.disk && { disk: `${folder}/disk` }) },
