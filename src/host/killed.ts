@@ -24,7 +24,8 @@ export type Explain = (exit: Exit) => Promise<string | undefined>
 export function watchKills(host: Host, pid: number, mapped: Mapped = {}): Explain {
   const before = counters(host, pid)
   return async ({ signal }) => {
-    if (signal === 'SIGKILL') return whyKilled(host, pid, await before)
+    const counts = await before
+    if (signal === 'SIGKILL') return whyKilled(host, pid, counts)
     if (signal === 'SIGBUS') return whyNoPage(host, mapped)
     if (signal === 'SIGSEGV') {
       const line = await kernelLine(host, `[${pid}]: segfault`)

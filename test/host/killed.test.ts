@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { watchKills } from '../../src/host/killed.ts'
 import { localHost } from '../../src/host/local.ts'
-import { poll, waitFor } from '../../src/wait.ts'
+import { waitFor } from '../../src/wait.ts'
 
 const host = localHost()
 const isRoot = process.getuid?.() === 0
@@ -38,7 +38,7 @@ test.skipIf(!isRoot)('a program that is killed at the limit of its control group
   writeFileSync(`${group}/cgroup.procs`, String(pty.pid))
   const explain = watchKills(host, pty.pid)
   // What is counted is taken down before the program begins.
-  await poll(async () => ((await explain({ exitCode: 0 })) === undefined ? true : undefined))
+  expect(await explain({ exitCode: 0 })).toBeUndefined()
   pty.write('\n')
   const exit = await waitFor(pty.exited, PATIENCE)
   expect(exit.signal).toBe('SIGKILL')
