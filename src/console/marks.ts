@@ -85,8 +85,7 @@ export class MarkReader {
     const rest = body.slice(line.id.length)
     if (rest === '+') return { kind: 'begin' }
     const prompt = readEnd(rest)
-    // Those behind it were typed into a shell that it has outlived.
-    if (prompt) this.pending = this.pending.slice(0, at)
+    if (prompt) this.pending = this.pending.filter((other) => other !== line)
     return prompt && { ...prompt, isAnswer: line.isProbe }
   }
 

@@ -4,13 +4,14 @@ export interface ShellModel {
   out: boolean
   err: boolean
   isTraced: boolean
-  trapPrints: boolean
+  /** The words of a DEBUG trap. */
+  trap: '' | ':' | 'echo dbg'
   /** A job may print `late` at any time. */
   late: boolean
 }
 
 export const FRESH: ShellModel = {
-  ...{ out: true, err: true, isTraced: false, trapPrints: false, late: false },
+  ...{ out: true, err: true, isTraced: false, trap: '', late: false },
 }
 
 /** A command that changes a shell, and what that does to what it prints. */
@@ -189,39 +190,23 @@ export function changes(folder: string): Change[] {
     { command: 'exec 2>/dev/tty', model: { err: true } },
     { command: 'set -x', model: { isTraced: true } },
     { command: 'set +x', model: { isTraced: false } },
-    { command: `trap 'echo dbg' DEBUG`, model: { trapPrints: true } },
-    { command: 'trap - DEBUG', model: { trapPrints: false } },
-    { command: 'trap : DEBUG', model: { trapPrints: false } },
+    { command: `trap 'echo dbg' DEBUG`, model: { trap: 'echo dbg' } },
+    { command: 'trap - DEBUG', model: { trap: '' } },
+    { command: 'trap : DEBUG', model: { trap: ':' } },
     { command: '(sleep 0.02; echo late) &', model: { late: true } },
   ]
 }
 
-/** Changes that put another shell at the terminal. */
-export const SHELLS = [
-  ...[
-    'exec bash',
-    'exec bash --norc',
-    'bash --norc',
-    'bash --norc --noediting',
-    'exec bash --posix --norc',
-  ],
-  ...[
-    'exec sh',
-    'dash',
-    'exec env -i bash --norc',
-    'su',
-    'exit',
-    'exec </dev/null',
-    '(bash --norc)',
-  ],
-]
-
 /** Whether `output` is what such a shell prints for `echo token`. */
 export function isRight(output: string, token: string, model: ShellModel): boolean {
   const text = model.late ? output.replaceAll('late\n', '') : output
-  const traced = model.isTraced && model.err ? [`+ echo ${token}\n`] : []
-  const trapped = model.trapPrints && model.out ? ['dbg\n'] : []
-  // What a trap runs is traced, too.
-  if (model.trapPrints && model.isTraced) return text.endsWith(model.out ? `${token}\n` : '')
-  return text === [...trapped, ...traced, ...(model.out ? [`${token}\n`] : [])].join('')
+  const isShown = model.isTraced && model.err
+  const lines = [
+    // A trace shows a trap's own commands one level deeper.
+    ...(model.trap !== '' && isShown ? [`++ ${model.trap}\n`] : []),
+    ...(model.trap === 'echo dbg' && model.out ? ['dbg\n'] : []),
+    ...(isShown ? [`+ echo ${token}\n`] : []),
+    ...(model.out ? [`${token}\n`] : []),
+  ]
+  return text === lines.join('')
 }
