@@ -19,3 +19,18 @@ export function heldError(
     },
   )
 }
+
+/** The error for a command that cannot be typed, since the shell waits at the console and says nothing. */
+export function silentError(
+  console: Console,
+  { heldBy }: { heldBy: string },
+  command: string,
+): GuestError {
+  return new GuestError(
+    `the shell at the console does not answer since ${JSON.stringify(heldBy)} was run in it`,
+    {
+      ...{ ...console.where, command, tail: console.tail() },
+      hint: 'go on in a session of its own: vm.session(); commands are answered by printf, eval and echo',
+    },
+  )
+}

@@ -2,7 +2,7 @@ import { anySignal } from '../abort.ts'
 import { outsideScope } from '../scope.ts'
 import { poll, type WaitOptions, waitFor } from '../wait.ts'
 import { type Foreground, foregroundOf, type LookAside } from './foreground.ts'
-import { heldError } from './held-error.ts'
+import { heldError, silentError } from './held-error.ts'
 import { END_KEY, ENDING_KEYS, KEY_PATIENCE_MS, SYNC_PATIENCE_MS } from './shell-keys.ts'
 import type { ShellLine } from './shell-line.ts'
 import type { StepRun } from './step-run.ts'
@@ -79,7 +79,10 @@ export class ShellRescue {
       const seen = await this.#look()
       if (seen?.atPrompt !== 'bash') throw heldError(console, { heldBy, seen }, command)
     }
-    await this.#line.sync({ keys: '\n', timeoutMs: SYNC_PATIENCE_MS })
+    await this.#line.sync({
+      ...{ keys: '\n', timeoutMs: SYNC_PATIENCE_MS },
+      onTimeout: () => silentError(console, { heldBy }, command),
+    })
     this.#line.heldBy = undefined
   }
 

@@ -208,8 +208,15 @@ function echoedPart(text: string, line: string): number {
 function withoutTrace(output: string, line: string): string {
   const own = /(?:\\036|\x1e)(\w+[:=])/.exec(line)?.[1]
   if (own === undefined || !output.includes(own)) return output
+  const end = line.trimEnd().slice(-ECHO_SIGN)
   return output
     .split('\n')
-    .filter((text) => !text.includes(`\\036${own}`) && !text.includes(`^^${own}`))
+    .flatMap((text) => {
+      if (!text.includes(`\\036${own}`) && !text.includes(`^^${own}`)) return [text]
+      // What a terminal in raw mode repeats may have no line end of its own.
+      const at = text.lastIndexOf(end)
+      const rest = at === -1 ? '' : text.slice(at + end.length)
+      return rest === '' ? [] : [rest]
+    })
     .join('\n')
 }
