@@ -81,12 +81,7 @@ export function changes(folder: string): Change[] {
         `alias :=false`,
       ],
       ...['printf() { builtin echo fake; }', 'eval() { builtin echo no; }', 'trap() { :; }'],
-      ...[
-        'command() { :; }',
-        'unset -f printf eval trap command',
-        'enable -n printf',
-        'enable printf',
-      ],
+      ...['command() { :; }', 'unset -f printf eval trap command'],
       ...[
         'unset HOME',
         'unset _',
