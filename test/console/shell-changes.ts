@@ -36,7 +36,7 @@ export function changes(folder: string): Change[] {
       ],
       ...['readonly PROMPT_COMMAND', 'unset PROMPT_COMMAND', `PROMPT_COMMAND='PS1="$? $ "'`],
       ...[`PROMPT_COMMAND='sleep 0.02; printf slow'`, 'readonly TERM', 'unset TERM', 'TERM=xterm'],
-      ...['stty sane', 'stty echo', 'stty -echo', 'stty raw', 'stty -icanon', 'stty opost onlcr'],
+      ...['stty sane', 'stty echo', 'stty -echo', 'stty opost onlcr'],
       ...['stty cols 20', 'stty -isig', 'stty icanon isig icrnl -echo -opost', 'stty echoctl echo'],
       ...[
         'set -e',
@@ -80,7 +80,7 @@ export function changes(folder: string): Change[] {
         'unalias -a',
         `alias :=false`,
       ],
-      ...['printf() { builtin echo fake; }', 'eval() { builtin echo no; }', 'trap() { :; }'],
+      ...['printf() { builtin echo fake; }', 'eval() { builtin echo no; }'],
       ...['command() { :; }', 'unset -f printf eval trap command'],
       ...[
         'unset HOME',
