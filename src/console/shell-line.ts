@@ -63,6 +63,12 @@ export class ShellLine {
     return this.#era.signal
   }
 
+  /** The step is met, or given up; its mark may come later, and is nobody's then. */
+  endStep(): void {
+    if (this.step?.isEchoed) this.facts = { ...this.facts, isEchoed: true }
+    this.step = undefined
+  }
+
   /** What waits for a mark fails with `reason`. */
   startOver(reason: Error): void {
     this.#isLineOpen = false

@@ -159,7 +159,7 @@ export class Shell {
       throw await explained(error, this.console.life)
     } finally {
       over.abort()
-      this.#line.step = undefined
+      this.#line.endStep()
     }
   }
 

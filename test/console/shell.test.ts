@@ -179,6 +179,16 @@ describe('programs that talk', () => {
     )
     expect(output).toBe('begin middle end')
   })
+
+  test('is not met by its echo, also where the step before was met before its end', async () => {
+    const { shell } = await localShell()
+    await shell.cmd('stty sane')
+    for (let i = 0; i < 5; i++) {
+      await shell.cmd('printf go""on; sleep 0.1', 'goon')
+      const { output } = await shell.cmd('printf one; echo ready', 'ready')
+      expect(output).toBe('oneready')
+    }
+  })
 })
 
 describe('a step that is not met', () => {
