@@ -39,7 +39,10 @@ export class Testpmd implements AsyncDisposable {
   readonly #atEnd: () => Promise<void>
   readonly #drops = new Drops({
     driver: async (port) => (await this.portInfo(port)).driver,
-    txErrors: async (port) => parseXstat(await this.cmd(`show port xstats ${port}`), 'tx_errors'),
+    // The port's other statistics would have rates count anew.
+    txErrors: async (port) =>
+      parseXstat(await this.cmd(`show port xstats ${port}`, { check: false }), 'tx_errors') ??
+      (await this.portStats(port)).txErrors,
   })
 
   constructor(

@@ -27,7 +27,7 @@ function asking(answer: (command: string) => string) {
   }
   const drops = new Drops({
     driver: async () => parsePortInfo(ask('show port info 1')).driver,
-    txErrors: async () => parseXstat(ask('show port xstats 1'), 'tx_errors'),
+    txErrors: async () => parseXstat(ask('show port xstats 1'), 'tx_errors') ?? Number.NaN,
   })
   return { asked, drops }
 }
@@ -54,6 +54,10 @@ test.for(['22.11', '24.11'])('DPDK %s: what a port is and has counted', (version
   })
   const [, stats] = parsePortStats(answer('show port stats all'))
   expect(stats).toMatchObject({ port: 1, txPackets: 256, txBytes: 16_384 })
+})
+
+test('a counter that is not there is none', () => {
+  expect(parseXstat('###### NIC extended statistics for port 1 \n', 'tx_errors')).toBeUndefined()
 })
 
 const forwarded = (txDropped: number) => ({

@@ -46,6 +46,18 @@ test('hands packets from one port to its neighbour, and counts them', async () =
     .toBe((await sw.testpmd.portStats(1)).txPackets)
 })
 
+test('counts what it drops also for a guest that has gone', async () => {
+  await using sw = await vhostSwitch(dut, { ports: 2 })
+  await using a = await guest(sw.path(0))
+  await (await guest(sw.path(1))).close()
+  await a.start('txonly')
+  await expect.poll(async () => (await sw.testpmd.portStats(0)).rxPackets).toBeGreaterThan(1000)
+  await a.stop()
+  expect((await sw.testpmd.forwardStats()).total.txDropped).toBeGreaterThan(0)
+  const { ports } = await sw.testpmd.stop()
+  expect(ports[1]).toMatchObject({ txPackets: 0, txDropped: ports[0]?.rxPackets })
+})
+
 test('as a client it waits for the sockets of the others', async () => {
   await using sw = await vhostSwitch(dut, { ports: 2, client: true })
   expect(existsSync(sw.path(0))).toBe(false)
