@@ -46,7 +46,7 @@ interface Source {
   calls: { name: string; constant: boolean; at: number }[]
   /** Names that it imports. */
   names: Set<string>
-  /** What it reads of objects, as `object.member`, and what it makes without arguments, as `Name()`. */
+  /** Members that it reads, as `object.member`, and objects that it makes without arguments, as `Name()`. */
   uses: { name: string; at: number }[]
 }
 

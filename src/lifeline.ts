@@ -9,10 +9,10 @@ export interface Standstill {
 }
 
 /**
- * What every wait on something depends on. It can *end* (the VM is gone: all waits from now on fail),
- * raise an *alarm* (what it leans on broke, e.g. a vhost backend: the waits of this moment fail,
- * later ones may succeed again), or *stand still* (its CPUs do not run: waits fail, or wait, until it
- * goes on).
+ * The life of a thing, on which every wait for it depends. It can *end* (the VM is gone: all waits from
+ * now on fail), raise an *alarm* (what it leans on broke, e.g. a vhost backend: the waits of this moment
+ * fail, later ones may succeed again), or *stand still* (its CPUs do not run: waits fail, or wait, until
+ * it goes on).
  */
 export class Lifeline {
   readonly #end = new AbortController()

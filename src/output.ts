@@ -29,7 +29,7 @@ export interface Output {
   push(bytes: Uint8Array): void
   /** Bytes that were printed, kept or not. */
   readonly printed: number
-  /** Whether some of them were not kept. */
+  /** Some of them were not kept. */
   readonly isOver: boolean
   /** All that was kept. */
   bytes(): Buffer

@@ -15,7 +15,7 @@ const current = new AsyncLocalStorage<Scope>()
 export class Scope {
   /** Its end ends every wait inside, now and later; its alarm those of this moment. */
   readonly life: Lifeline
-  /** Of the scope that owns what is started inside. */
+  /** Clean-ups of the scope that owns what is started inside. */
   private readonly cleanups: Cleanups | undefined
   private readonly isPart: boolean
 
@@ -76,13 +76,13 @@ export class Scope {
   }
 }
 
-/** What is to be done at the end of a scope, last first. */
+/** Tasks for the end of a scope, last first. */
 class Cleanups {
   readonly #list: Cleanup[] = []
   #isOver = false
 
   add(cleanup: Cleanup): void {
-    // What comes to be after the end has nobody to wait for it.
+    // A clean-up added after the end has nobody to wait for it.
     if (this.#isOver) void outsideScope(cleanup).catch(() => {})
     else this.#list.push(cleanup)
   }

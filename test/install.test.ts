@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true }))
 
 const PROJECT = {
-  // What pnpm and yarn keep is to be gone with the project.
+  // pnpm's store and yarn's cache are to be gone with the project.
   '.npmrc': 'store-dir=./.store\n',
   '.yarnrc': 'cache-folder "./.cache"\n',
   'vitest.config.ts': `

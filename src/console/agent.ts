@@ -195,7 +195,7 @@ export class Agent {
     this.#lost = undefined
   }
 
-  /** Whether something answers at the guest's end, as far as is known. */
+  /** Something answers at the guest's end, as far as is known. */
   get isThere(): boolean {
     return this.absent === undefined && this.#lost === undefined
   }

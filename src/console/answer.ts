@@ -2,13 +2,13 @@ import type { TextSource } from './console.ts'
 import { describePattern, Matcher, type Pattern } from './pattern.ts'
 import { afterEcho, CutPrompt, CutPromptMatcher } from './prompt.ts'
 
-/** What a program prints once a line was typed, up to its next prompt. */
+/** A program's output between a typed line and its next prompt. */
 export class Answer {
   readonly #line: string
   readonly #isCut: boolean
   readonly #matcher: Matcher | CutPromptMatcher | undefined
   readonly #prompted = Promise.withResolvers<void>()
-  /** What may still be the echo of the line. */
+  /** Output that may still be the echo of the line. */
   #echoed: string | undefined
   #text = ''
   #stderr = ''
@@ -52,7 +52,7 @@ export class Answer {
     return this.#promptAt !== undefined
   }
 
-  /** What the terminal was given, without echo and prompt. */
+  /** Text of the terminal, without echo and prompt. */
   get output(): string {
     const before = this.#text.slice(0, this.#promptAt)
     return this.#isCut ? afterEcho(before, this.#line) : before

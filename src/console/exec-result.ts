@@ -9,7 +9,7 @@ import { type Outputs, OVER_LIMIT_HINT, withText } from '../output.ts'
 
 export interface ExecResult {
   /**
-   * What was printed, decoded as UTF-8; `stdoutBytes` has it byte for byte. Reading it throws a UsageError
+   * Printed text, decoded as UTF-8; `stdoutBytes` has it byte for byte. Reading it throws a UsageError
    * where that is longer than a string can be: 2^29 - 24 characters.
    */
   stdout: string
@@ -37,7 +37,7 @@ type Family = new (message: string, details: DutErrorDetails) => DutError
 
 interface Ended {
   exitCode: number
-  /** Whether a status other than 0 is an error. */
+  /** Makes a status other than 0 an error. */
   check?: boolean
   details: DutErrorDetails & { command: string }
 }

@@ -122,7 +122,7 @@ export function whyEnded(
   return whyKilled(exitCode, elapsedMs, ask)
 }
 
-/** What became of a command that was to be killed, as far as it is known. @param ended its end */
+/** The fate of a command that was to be killed, as far as it is known. @param ended its end */
 async function fateOf(
   ended: Promise<unknown>,
   { agent, life }: ExecContext,

@@ -38,7 +38,7 @@ export async function whyKilled(
   return fault && `it read or wrote where it may not, as the guest's kernel says: ${textOf(fault)}`
 }
 
-/** What a kernel's OOM killer has said, as one sentence. */
+/** The report of a kernel's OOM killer, as one sentence. */
 function outOfMemory(lines: readonly string[], totalKb?: number): string | undefined {
   const line = lines.findLast((one) => /Killed process \d+ \(/.test(one))
   const killed = line && /Killed process (\d+) \((.*?)\)(?:.*?anon-rss:(\d+)kB)?/.exec(line)

@@ -9,10 +9,10 @@ import {
 import { LoginScreen } from './login-screen.ts'
 import { NO_BASH } from './take-over.ts'
 
-/** What to do: type something, put our shell in place, or give up. */
+/** The next action: type something, put our shell in place, or give up. */
 export type Answer = { type: string; password?: true } | { takeOver: true } | Refusal
 
-/** What to do when the guest has said nothing for so long; without `ms`, nothing but to wait for it. */
+/** An action once the guest has said nothing for `ms`; without `ms`, only a wait for its words. */
 export interface Plan {
   ms?: number
   act(): Answer | undefined
@@ -20,7 +20,7 @@ export interface Plan {
 
 /** A line that looks like a prompt is one when nothing follows it for so long. */
 const SETTLE_MS = 500
-/** What looks like a shell's prompt while a guest boots is mostly something else. */
+/** A line like a shell's prompt while a guest boots is mostly something else. */
 const EARLY_MS = 2000
 /** A shell that was given an empty line has printed its prompt again by then. */
 const AGAIN_MS = 100

@@ -23,7 +23,7 @@ export interface LoginAnswer {
 }
 
 /**
- * What stands where the cursor is. A `secret` may be the password, in any language. The empty string is
+ * The kind of text at the cursor. A `secret` may be the password, in any language. The empty string is
  * nothing that waits for anybody.
  */
 export type Seen =

@@ -10,7 +10,7 @@ const REMEMBERED = 8192
 const FOREIGN =
   /\[ *\d+\.\d{6}\][^\n]*\n|\[ *(?:OK|FAILED|DEPEND|WARN|INFO|SKIP|TIME) *\][^\n]*\n| {9}[A-Z][^\n]*\n/g
 
-/** What a terminal shows while somebody logs in, as far as it matters: the end of it, with the cursor. */
+/** The part of a terminal's text that matters while somebody logs in: its end, with the cursor. */
 export class LoginScreen {
   #raw = ''
   #text = ''
@@ -51,7 +51,7 @@ export class LoginScreen {
     return lines.filter((line) => line !== '')
   }
 
-  /** Whether a pattern of the user's own matches, up to or within the cursor's line. */
+  /** Matches a pattern of the user's own, up to or within the cursor's line. */
   shows(pattern: Pattern): boolean {
     if (typeof pattern === 'string') return this.line.trimEnd().endsWith(pattern.trimEnd())
     if (new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, '')).test(this.line))

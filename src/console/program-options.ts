@@ -13,7 +13,7 @@ export interface ProgramTerminal extends ByteStream {
 }
 
 export interface SpawnOptions {
-  /** What the program prints when it waits for a line, e.g. `'testpmd> '`. */
+  /** Text that the program prints when it waits for a line, e.g. `'testpmd> '`. */
   prompt?: Pattern | CutPrompt
   /**
    * `'apart'`: standard error is no terminal; neither prompt nor expected text are looked for in it.
@@ -30,7 +30,7 @@ export interface SpawnOptions {
 export interface ProgramContext {
   vm?: string
   dut?: string
-  /** Of the machine that the program runs on. */
+  /** The lifeline of the machine that the program runs on. */
   life?: Lifeline
   /** Says why a program ended with that status by itself, where more is known. */
   explain?: (status: number, elapsedMs: number) => Promise<string | undefined>

@@ -43,9 +43,9 @@ export class Program {
   readonly #prompt: Pattern | CutPrompt
   readonly #stderr: 'merged' | 'apart'
   readonly #turn = new Mutex()
-  /** What has been printed since the last line was typed. */
+  /** The output since the last line was typed. */
   #answer: Answer
-  /** Whether its time was over before the prompt came, which comes first then. */
+  /** The last step failed before its prompt came: the next one waits for that first. */
   #isLate = false
   #closing = false
 

@@ -35,7 +35,7 @@ export class CutPromptMatcher {
     this.#prompt = text
   }
 
-  /** Where the first match begins and ends, counted from the first text ever pushed. */
+  /** Finds the first match; `from` and `to` count from the first text ever pushed. */
   push(text: string): { from: number; to: number } | undefined {
     const lines = text.split('\n')
     for (const [i, piece] of lines.entries()) {

@@ -16,7 +16,7 @@ export interface StepResult {
   expect: Pattern
   /** What the command printed, up to and including what was expected. */
   output: string
-  /** What was written to standard error meanwhile, where that is apart. */
+  /** Text written to standard error meanwhile, where that is apart. */
   stderr?: string
   /** The command's status, where the step ended with the shell's return. */
   exitCode?: number

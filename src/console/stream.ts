@@ -3,8 +3,8 @@ export interface ByteStream {
   onData(listener: (data: Uint8Array) => void): void
   write(data: string | Uint8Array): void
   /**
-   * Where standard error is apart from the terminal: what is written to it, before what the terminal is
-   * given later.
+   * Passes on what is written to standard error, where that is apart from the terminal, before what the
+   * terminal is given later.
    */
   onStderr?(listener: (data: Uint8Array) => void): void
 }

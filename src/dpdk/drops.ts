@@ -1,6 +1,6 @@
 import type { ForwardCounters, ForwardStats } from './stats.ts'
 
-/** What is asked of testpmd about a port. */
+/** Questions to testpmd about a port. */
 export interface PortQuestions {
   driver(port: number): Promise<string>
   /** Errors of sending since the port's counters were 0. */

@@ -7,7 +7,7 @@ const VDEV_RING = 256
 const SPARE = 2048
 const FEWEST = 4096
 const BUFFER_BYTES = 2176
-/** What an mbuf has beside its buffer, and the pool has for it. */
+/** Bytes of an mbuf beside its buffer, and of the pool for it. */
 const HEAD_BYTES = 256
 /** MiB for all that is no buffer. */
 const OTHER_MIB = 24

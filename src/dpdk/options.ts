@@ -115,7 +115,7 @@ export function resolveTestpmd(options: TestpmdOptions, where: 'vm' | 'dut'): Re
 /** Options of EAL that do not go with `--in-memory`, or that say where files are. */
 const WITH_FILES = /^--(legacy-mem|huge-dir|huge-unlink|proc-type)(=|$)/
 
-/** Whether testpmd is to have files that other programs find; where the options do not say. */
+/** Decides whether testpmd has files that other programs find, where `inMemory` does not say. */
 export function hasFiles({ filePrefix, eal }: TestpmdOptions): boolean {
   return filePrefix !== undefined || (Array.isArray(eal) && eal.some((arg) => WITH_FILES.test(arg)))
 }

@@ -6,7 +6,7 @@ import { CutPrompt } from '../console/prompt.ts'
  */
 export const PROMPT = new CutPrompt('testpmd> ', "testpmd's prompt")
 
-/** What testpmd's callbacks print at any moment, with an empty line of their own before it. */
+/** A line that testpmd's callbacks print at any moment, with an empty line of its own before it. */
 const EVENT = /\nPort \d+: [\w -]+ event\n/g
 /** One whose own empty line ended the echo. Its last newline is that of the echo. */
 const EVENT_IN_ECHO = /^(?:Port \d+: [\w -]+ event\n\n)+/
@@ -19,7 +19,7 @@ export function withoutEvents(answer: string): string {
   return answer.replace(EVENT_IN_ECHO, '').replaceAll(EVENT, '')
 }
 
-/** What testpmd itself wrote to standard error, as far as that can be told from the libraries' lines. */
+/** testpmd's own part of standard error, as far as that can be told from the libraries' lines. */
 export function withoutLogs(stderr: string): string {
   return stderr.replaceAll(LOG_LINE, '')
 }

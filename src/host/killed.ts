@@ -9,11 +9,11 @@ const COUNTERS = [
 ]
 const VMSTAT = '/proc/vmstat'
 
-/** What a process has mapped that can run out while it lives. */
+/** Mapped memory of a process that can run out while it lives. */
 export interface Mapped {
   /** A folder whose file system has a page for each that the process writes. */
   folder?: string
-  /** Of the host's pool of huge pages. */
+  /** Has pages of the host's pool of huge pages. */
   hugepages?: boolean
 }
 

@@ -7,7 +7,7 @@ export function userId(): number {
 }
 
 /**
- * Where the user's own files are: `$HOME`, or what passwd(5) has.
+ * The folder of the user's own files: `$HOME`, or what passwd(5) has.
  *
  * @param variable names the folder that is wanted, for the error
  * @throws InfrastructureError where neither says

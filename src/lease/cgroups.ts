@@ -2,7 +2,7 @@ import { posix } from 'node:path'
 import type { Host } from '../host/host.ts'
 import { readText } from './read-text.ts'
 
-/** Where the kernel tells of the control groups of this process; elsewhere only in tests. */
+/** The kernel's files about the control groups of this process; other files only in tests. */
 export interface CgroupFiles {
   /** cgroups(7), "/proc files". */
   cgroup: string
@@ -19,7 +19,7 @@ export interface Cgroup {
   version: 1 | 2
   /** Folder of its files. */
   folder: string
-  /** Whether it is the one that this process is in, and not one above. */
+  /** The group is the one that this process is in, not one above. */
   isOwn: boolean
 }
 

@@ -10,7 +10,7 @@ export interface HostMemory {
   available: number
 }
 
-/** Where the kernel says it; elsewhere only in tests. */
+/** The kernel's files about it; other files only in tests. */
 export interface MemoryFiles extends CgroupFiles {
   meminfo: string
 }

@@ -20,7 +20,7 @@ export interface Pages {
   reserved: Record<PageSize, number>
   /** What `hugepages: true` means, of /proc/meminfo. */
   defaultSize: PageSize | undefined
-  /** Of the control groups of this process, where they limit it. */
+  /** Limits of the control groups of this process, where they have any. */
   limits?: Partial<Record<PageSize, PageLimit>>
 }
 

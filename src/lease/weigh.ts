@@ -56,7 +56,7 @@ export function neverEnough(
 
 const NOBODY = { reserved: { '2M': 0, '1G': 0 } }
 
-/** What the control groups allow with nobody else in them. */
+/** The control groups' limits with nobody else in them. */
 function whole({ limits = {} }: Pages): Pages['limits'] {
   const entries = Object.entries(limits).flatMap(([size, limit]) =>
     limit ? [[size, { ...limit, free: limit.total }] as const] : [],

@@ -137,7 +137,7 @@ export interface QmpEvents {
   SUSPEND: undefined
   WAKEUP: undefined
   BLOCK_IO_ERROR: {
-    /** Of the drive; empty where QEMU knows it by its device only. */
+    /** Name of the drive; empty where QEMU knows it by its device only. */
     device: string
     'qom-path'?: string
     'node-name'?: string

@@ -40,7 +40,7 @@ type AtLeast<N, Known extends Vm[] = []> = N extends number
       : AtLeast<N, [...Known, Vm]>
   : Vm[]
 
-/** What one attempt at a test has of its own. */
+/** One attempt at a test: its scope and its reset. */
 export interface Turn {
   scope: Scope
   reset: Reset | undefined

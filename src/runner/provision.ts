@@ -2,7 +2,7 @@ import { type RunnerTestFile as File, TestRunner } from 'vitest'
 import type { Fleet } from '../fleet/fleet.ts'
 import type { Reset } from '../fleet/reset.ts'
 
-/** What a file has of one call of `dutTest`. */
+/** A file's fleet and reset of one call of `dutTest`. */
 export interface Provided<B> {
   fleet: Fleet<B>
   reset: Reset | undefined

@@ -71,7 +71,7 @@ export function provide(project: TestProject, run: Run, options: ResolvedPluginO
   })
 }
 
-/** What they are given where the run could not be opened. */
+/** Tells the workers why the run could not be opened. */
 export function provideRefusal(
   project: TestProject,
   { shortMessage: message, hint }: DutError,

@@ -20,7 +20,7 @@ if (!globals[INSTALLED]) {
 // out of it.
 aroundAll((runFile, {}, file) => withFleets(file as File, () => inFile(file as File, runFile)), 0)
 
-// What waits at the time limit is stopped; the hooks that come then can talk to the VMs. A file may have
+// The time limit stops what waits then; the hooks that come then can talk to the VMs. A file may have
 // other tests as well, which have no fixtures.
 aroundEach<{ dutTurn?: Turn }>(async (runTest, { dutTurn, signal }) => {
   const scope = dutTurn?.scope ?? Scope.owner()

@@ -8,7 +8,7 @@ export interface SuiteSummary {
   notes: { test: string; state: string; text: string }[]
 }
 
-/** What its times are; those of the lines that tell how VMs start include waiting, and saving a template. */
+/** Explains the table's times; lines that tell how VMs start also count waiting, and saving a template. */
 export const SUMMARY_TITLE =
   'VMs (ready after: from the start of its QEMU to the first answer of its shell)'
 

@@ -9,7 +9,7 @@ interface FixtureOptions {
   injected?: boolean
 }
 
-/** What matters here of a Vitest test API; its own type is about the fixtures that are known to it. */
+/** The part of a Vitest test API that matters here; its own type is about the fixtures known to it. */
 interface Extendable {
   extend(...args: unknown[]): Extendable
   override(...args: unknown[]): unknown

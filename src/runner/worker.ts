@@ -28,7 +28,7 @@ export class Worker {
   readonly #channel: ReturnType<typeof joinChannel>
 
   /**
-   * That of this process.
+   * The worker of this process.
    *
    * @throws UsageError without the plugin
    */

@@ -18,14 +18,14 @@ interface Entry {
 
 interface Section {
   entries: Map<string, Entry>
-  /** What cannot be read of it. */
+  /** Errors about what cannot be read of it. */
   wrong: UsageError[]
 }
 
 /**
  * Reads the format of DTS's `conf/*.cfg`: sections of keys, each a list of elements that `;` separates,
  * each a list of `NAME=VALUE` that `,` separates; a value may be continued on lines that are indented.
- * What DTS could not say, a value with a comma or a semicolon, goes between double quotes. A `#` behind
+ * A value with a comma or a semicolon, which DTS could not say, goes between double quotes. A `#` behind
  * a blank begins a comment.
  *
  * @param file for messages

@@ -29,7 +29,7 @@ function unknownOptions(what: string, element: VirtElement, { options, instead =
   })
 }
 
-/** What went wrong, where it did. */
+/** Returns the UsageError of an action that throws one. */
 function attempt(action: () => void): UsageError[] {
   try {
     action()

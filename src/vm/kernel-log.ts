@@ -80,12 +80,12 @@ export class KernelLog {
     this.#panic = undefined
   }
 
-  /** Whether the machine was left in order behind the last such line. */
+  /** The machine was left in order behind the last such line. */
   get endedInOrder(): boolean {
     return ORDERLY_END.test(this.#text.slice(this.#panicAt))
   }
 
-  /** Whether another kernel was booted behind it, as by kdump. */
+  /** Another kernel was booted behind it, as by kdump. */
   get hasBootedSince(): boolean {
     return this.#text.includes('Linux version ', this.#panicAt)
   }

@@ -18,7 +18,7 @@ const TRACE_MS = 2000
 const LINE_MS = 200
 /** A CPU that has run for that long within the kernel, while nobody answered, is in a panic's endless loop. */
 const SPUN_MS = 1000
-/** Of an interval, a CPU that waits for something to do has less. */
+/** A CPU that waits for something to do has less of an interval. */
 const IDLE_PART = 0.5
 
 /** A machine in which such a line was printed. */
@@ -85,7 +85,7 @@ export class PanicWatch {
       life.ended.throwIfAborted()
       if (kernelLog.panic === undefined) return
       if (!isAlive) return life.end(panicError(kernelLog.panic, kernelLog, where))
-      // Of what was printed since it was asked, nothing is known yet.
+      // The answer says nothing of lines that were printed later.
       if (kernelLog.panics === panics) return kernelLog.clearPanic()
     }
   }

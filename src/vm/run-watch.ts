@@ -49,7 +49,7 @@ export class RunWatch {
     watched.life.onDiagnose = () => this.#whySilent()
   }
 
-  /** Whether its CPUs are stopped, but for a moment in which we do that ourselves. */
+  /** The CPUs are stopped, but not by ourselves for a moment. */
   get isPaused(): boolean {
     return this.#isStopped && (this.#own === 0 || this.#isMishap)
   }

@@ -23,7 +23,7 @@ const ON_PURPOSE: readonly RunState[] = [
   ...(['finish-migrate', 'restore-vm', 'save-vm'] as const),
 ]
 
-/** Whether something has gone wrong where QEMU has stopped a machine in that state. */
+/** Tells whether QEMU stops a machine in that state because something has gone wrong. */
 export function isMishap(status: RunState): boolean {
   return !ON_PURPOSE.includes(status)
 }

@@ -2,7 +2,7 @@ import type { Host } from '../host/host.ts'
 import type { Qmp } from '../qemu/qmp.ts'
 import { performance } from '../time.ts'
 
-/** What the virtual CPUs had of the host's, by their threads. */
+/** The virtual CPUs' time on the host's, by their threads. */
 export interface VcpuTimes {
   /** `performance.now()`. */
   at: number
@@ -42,7 +42,7 @@ export function busiest(before: VcpuTimes, now: VcpuTimes): { ranMs: number; par
   return most
 }
 
-/** Whether a virtual CPU runs a program, not the kernel: CPL 3 of x86, exception level 0 of ARM. */
+/** Tells whether a virtual CPU runs a program, not the kernel: CPL 3 of x86, exception level 0 of ARM. */
 export async function isInUserMode({ qmp }: Pick<Cpus, 'qmp'>): Promise<boolean> {
   const registers = await qmp.execute('human-monitor-command', {
     'command-line': 'info registers -a',

@@ -137,7 +137,7 @@ test('a guest that says nothing is given an empty line now and then, more and mo
   expect(pauses).toEqual([5000, 10_000, 20_000, 40_000])
 })
 
-test('what is given counts where the cursor is, and nowhere else', () => {
+test('a prompt that is given counts where the cursor is, and nowhere else', () => {
   const login = { loginPrompt: /^Konto/m, passwordPrompt: 'Losung: ', shellPrompt: /ready\s*$/ }
   const { answers } = at(
     ['Konto: none\nready\n', 'Konto: ', 'root\nPassword: none\nLosung: ', '\nready '],

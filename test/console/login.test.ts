@@ -84,10 +84,10 @@ test.concurrent.for([
     `printf '[\\033[0;1;31mFAILED\\033[0m] Failed to start foo.\\nx[1]: Access denied\\n'`,
   ],
 ] as const)(
-  'what a login prints is no prompt and no refusal: %s',
+  'output of a login is no prompt and no refusal: %s',
   { timeout: PATIENCE },
   async ([, after], context) => {
-    // Who sleeps before getty is there is woken by an empty line, which is not looked at here.
+    // An empty line wakes a script that sleeps before getty is there, which is not looked at here.
     const isSlow = after.startsWith('sleep')
     for (const script of [getty({ after }), ...(isSlow ? [] : [getty({ before: after })])]) {
       const { enter, tried } = await peer(context, script)
@@ -166,7 +166,7 @@ test.concurrent.for([
   },
 )
 
-test.concurrent('what else is asked is answered, as it was told', {
+test.concurrent('other questions are answered, as it was told', {
   timeout: PATIENCE,
 }, async (context) => {
   const ask = (what: string) => `read -rp '${what}' reply; echo "[$reply]" >>"$TRIES"`

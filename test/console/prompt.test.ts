@@ -6,7 +6,7 @@ const LINE = 'Rx csum will be done in SW, may impact performance.\n'
 const EVENT = '\nPort 0: link state change event\n'
 const BEFORE = 'RX-packets: 7\nDone\n'
 
-/** Where the prompt was found, when `text` came in pieces of `size` characters. */
+/** Finds the prompt in `text` that comes in pieces of `size` characters. */
 function promptIn(text: string, size: number) {
   const matcher = new CutPromptMatcher(PROMPT)
   for (let at = 0; at < text.length; at += size) {
@@ -74,7 +74,7 @@ describe('a prompt that other threads’ lines may cut', () => {
   })
 })
 
-describe('what comes behind the echo', () => {
+describe('the text behind the echo', () => {
   const line = 'show port stats 0'
 
   test.each([

@@ -8,7 +8,7 @@ import {
   verdictOn,
 } from '../../src/console/unfinished.ts'
 
-/** Whether bash's parser says that more is to come. */
+/** Asks bash's parser whether more is to come. */
 function isUnfinished(command: string, env: NodeJS.ProcessEnv = {}): boolean {
   const script = `${verdictOn(command)}; echo $?`
   const status = execFileSync('bash', ['-c', script], { env: { ...process.env, ...env } })

@@ -9,7 +9,7 @@ import {
 } from '../../src/dpdk/stats.ts'
 
 /**
- * What a testpmd with two vhost ports said after port 1 had taken 256 packets of those that came in at
+ * Answers of a testpmd with two vhost ports after port 1 had taken 256 packets of those that came in at
  * port 0.
  */
 function recorded(version: string): (command: string) => string {
@@ -86,7 +86,7 @@ test('errors of an earlier forwarding are not taken off again', async () => {
   expect(await once(8, false)).toBe(4)
 })
 
-test('what no guest was there for is no error of the port, and stays', async () => {
+test('a packet that no guest was there for is no error of the port, and stays', async () => {
   expect((await errors(0).countedOnce(forwarded(100), true)).total.txDropped).toBe(100)
   expect((await errors(10).countedOnce(forwarded(100), true)).total.txDropped).toBe(90)
 })
@@ -101,7 +101,7 @@ test('a port of another kind is asked for its kind once, and for nothing else', 
   expect(asked).toEqual(['show port info 1'])
 })
 
-test('where nothing was dropped nothing is asked', async () => {
+test('nothing is asked where nothing was dropped', async () => {
   const { asked, drops } = asking(recorded('24.11'))
   await drops.countedOnce(forwarded(0), true)
   expect(asked).toEqual([])

@@ -82,7 +82,7 @@ test('more than there is memory for is an error, and nothing is taken', async ()
 })
 
 test.skipIf(process.getuid?.() !== 0)(
-  'who is not root is told, with the line to type',
+  'a user who is not root is told, with the line to type',
   async () => {
     const place = (path: string) => JSON.stringify(new URL(path, import.meta.url).pathname)
     const script = `

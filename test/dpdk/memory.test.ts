@@ -48,7 +48,7 @@ test('fewer buffers than the receive rings take are refused by name', () => {
   expect(() => sizesFor({ ...asked, args: ['--rxd=2048'] }, { count: 3 })).toThrow(
     '1 of 2048 descriptors for each of 3 NICs',
   )
-  // What the ring is, nobody knows; or it has room.
+  // The ring's length is unknown, or leaves room.
   expect(sizesFor(asked, NIC).mbufs).toBe(4096)
   expect(sizesFor(asked, { count: 1, ring: 256 }).mbufs).toBe(4096)
 })

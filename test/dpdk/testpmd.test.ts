@@ -149,7 +149,7 @@ test('a link that goes up and down all the time is in no answer, and in no promp
   expect(pmd.program.console.text).toContain('link state change event')
 })
 
-test('what it logs meanwhile is in no answer, and what it says of the command is', async () => {
+test('its log lines are in no answer, and what it says of the command is', async () => {
   await using pmd = await testpmd(dut, { ...NULLS, eal: ['--log-level=8'] })
   expect(await pmd.cmd('show port stats 9', { check: false })).toBe(
     'Invalid port 9\nThe valid ports array is [ 0 1 ]\n',

@@ -83,7 +83,7 @@ test('a file of many pieces arrives as it is, in both directions', async ({ vm }
   const back = await vm.copyOut('/dev/shm/large')
   const sum = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
   expect(sum(back)).toBe(sum(data))
-  // What was there is replaced, not added to.
+  // The copy replaces what was there, and is not added to it.
   await vm.copyIn('short', '/dev/shm/large')
   expect(Buffer.from(await vm.copyOut('/dev/shm/large')).toString()).toBe('short')
 })

@@ -14,7 +14,7 @@ test('the VM is there afterwards', async ({ vm }) => {
 })
 `
 
-/** What happy-dom and jsdom do: classes and timers of their own in the place of Node's. */
+/** Does as happy-dom and jsdom do: classes and timers of their own in the place of Node's. */
 const FOREIGN = `
 class AbortSignal {
   aborted = false

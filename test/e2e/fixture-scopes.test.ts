@@ -72,7 +72,7 @@ test.each([[[]], [['--maxConcurrency=1']], [['--sequence.hooks=parallel']]])(
   },
 )
 
-test('what is too slow is stopped, and nothing else', async () => {
+test('a call that is too slow is stopped, and nothing else', async () => {
   const { output } = await run(
     makeProject({
       'a.spec.ts': `${SPEC}

@@ -6,7 +6,7 @@ import { link } from '../../src/qemu/devices.ts'
 import { debianDisk } from '../disk.ts'
 import { diskVariant } from './disk-variant.ts'
 
-/* What a guest with systemd carries into its clones. Each of its images boots, which takes half a minute. */
+/* State that a guest with systemd carries into its clones. Each of its images boots, which takes half a minute. */
 
 const PATIENCE = { timeout: 900_000 }
 

@@ -32,7 +32,7 @@ async function ending(call: Promise<unknown>) {
   return { error, ms: performance.now() - startedAt }
 }
 
-/** What waits for a guest, in all ways. */
+/** Waits for a guest in all ways. */
 async function waits(vm: Vm) {
   const session = await vm.session()
   const program = await vm.spawn('cat')
@@ -134,7 +134,7 @@ test('a stop over QMP fails what waits and what comes, until the VM goes on', as
   await worksAgain(vm)
 })
 
-test('what waits while the VM is paused on purpose goes on with it, or says why it is late', async ({
+test('a wait while the VM is paused on purpose goes on with it, or says why it is late', async ({
   dut,
 }) => {
   const vm = await dut.start({ memory: '256M' })

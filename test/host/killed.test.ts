@@ -37,7 +37,7 @@ test.skipIf(!isRoot)('a program that is killed at the limit of its control group
   const pty = program('tail', '/dev/zero')
   writeFileSync(`${group}/cgroup.procs`, String(pty.pid))
   const explain = watchKills(host, pty.pid)
-  // What is counted is taken down before the program begins.
+  // The counters are taken down before the program begins.
   expect(await explain({ exitCode: 0 })).toBeUndefined()
   pty.write('\n')
   const exit = await waitFor(pty.exited, PATIENCE)

@@ -174,7 +174,7 @@ describe('the end of a program on a terminal', () => {
 })
 
 describe('standard error apart from the terminal', () => {
-  /** What came, in order, and of which kind. */
+  /** Records what came, in order, and of which kind. */
   function openApart(script: string) {
     const { pty } = sh(script, { stderr: 'apart' })
     const heard: [kind: 'out' | 'err', text: string][] = []

@@ -76,7 +76,7 @@ describe('what QEMU does, in words', () => {
     expect(existsSync(`/proc/${(await readFile(`${dir}/pid`, 'utf8')).trim()}`)).toBe(false)
   })
 
-  /** What QEMU does the first time and, from then on, the second. */
+  /** A QEMU that does `first` once and `then` from then on. */
   const twice = (first: string, then: string) =>
     fakeQemu(`[ -e ${dir}/once ] || { touch ${dir}/once; ${first}; }; ${then}`)
   const hang = 'printf RP; exec tail -f /dev/null'

@@ -67,7 +67,7 @@ test('a # within a word or within quotes is part of the value', () => {
   })
 })
 
-test('what is wrong in one section leaves the others alone', () => {
+test('an error in one section leaves the others alone', () => {
   const config = parseVirtConfig('[s]\n}\n[a]\nmem = size=1\n[b]\nx = 1\nx = 2\n', 'a.cfg')
   expect(config.get('a')?.()).toEqual({ mem: [{ size: '1' }] })
   expect(() => config.get('s')?.()).toThrow('a.cfg:2: "}" is neither [section] nor key = value')
