@@ -54,11 +54,12 @@ async function whyKilled(
   pid: number,
   before: ReadonlyMap<string, number>,
 ): Promise<string | undefined> {
-  const line = await kernelLine(host, `Killed process ${pid} `)
   const grown: string[] = []
   for (const [file, count] of before) {
     if (((await countOf(host, file)) ?? 0) > count) grown.push(file)
   }
+  if (grown.length === 0) return undefined
+  const line = await kernelLine(host, `Killed process ${pid} `)
   const group = grown.find((file) => file !== VMSTAT)
   const folder = group?.slice(0, group.lastIndexOf('/'))
   const room = `give the VMs less memory, or start fewer at a time`
@@ -66,7 +67,6 @@ async function whyKilled(
     return `the host's kernel killed it for want of memory: its control group ${folder} is at its limit; ${room}`
   }
   if (line !== undefined) return `the host's kernel killed it for want of memory: ${line}; ${room}`
-  if (grown.length === 0) return undefined
   return `the host's kernel has killed processes for want of memory meanwhile, this one most likely (dmesg shows it); ${room}`
 }
 

@@ -45,7 +45,9 @@ export async function migrateVm(parts: VmParts, wish: MigrateWish): Promise<Migr
       return { ...done, totalMs }
     }
     throw new Error('the guest does not answer')
-  } catch (error) {
+  } catch (failure) {
+    // The second QEMU's end may be heard first where the first has died.
+    const error = await orDeath(failure, machine)
     if (machine.life.ended.aborted) throw machine.life.ended.reason
     if (error instanceof UsageError) throw error
     const said = error instanceof DutError ? error.shortMessage : firstLine(error)
