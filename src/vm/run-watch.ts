@@ -67,6 +67,7 @@ export class RunWatch {
       return await fn()
     } finally {
       this.#leave()
+      await this.#settling // QEMU may not have told yet that it goes on
     }
   }
 
@@ -112,7 +113,10 @@ export class RunWatch {
 
   /** Takes what QEMU says of the present for what it is, whatever was said meanwhile. */
   async #settle(): Promise<void> {
-    const answer = await this.#qmp.execute('query-status').catch(() => undefined)
+    const options = { timeoutMs: QMP_PATIENCE_MS }
+    const answer = await this.#qmp
+      .execute('query-status', undefined, options)
+      .catch(() => undefined)
     if (answer === undefined || this.#own > 0) return // gone, or the next step is under way
     this.#isStopped = !answer.running
     if (answer.running) this.#goesOn()

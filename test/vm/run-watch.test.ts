@@ -8,7 +8,7 @@ import type { QmpEvents, RunState } from '../../src/qemu/qmp-types.ts'
 import type { Engine } from '../../src/vm/engine.ts'
 import type { KernelLog } from '../../src/vm/kernel-log.ts'
 import { RunWatch } from '../../src/vm/run-watch.ts'
-import { poll, waitFor } from '../../src/wait.ts'
+import { poll, turn, waitFor } from '../../src/wait.ts'
 import { agentPeer } from '../console/agent-peer.ts'
 import { greeted, openPeer } from '../qemu/qmp-peer.ts'
 
@@ -148,6 +148,19 @@ test('stops of our own fail nothing; a mishap during one does, and after it', as
   await own
   expect((await failure(life)).message).toMatch(/QEMU cannot read or write a disk/)
   expect(runs.isPaused).toBe(true)
+})
+
+test('a step of ours is over when it is known that the machine goes on', async () => {
+  const { begin, runs, stop, qemu } = await watched()
+  await begin()
+  for (let i = 0; i < 20; i++) {
+    await runs.own(async () => {
+      stop('paused')
+      for (let turns = 0; turns < 10; turns++) await turn() // it is heard
+      qemu.state = 'running'
+    })
+    expect(runs.isPaused).toBe(false)
+  }
 })
 
 test('a step of ours that ends while the machine stands still says so', async () => {
