@@ -1,6 +1,6 @@
 import { type DutErrorDetails, GuestError } from '../errors.ts'
 import { formatSize } from '../format.ts'
-import { RS } from './marks.ts'
+import { echoesOf } from './line.ts'
 import { Matcher, type Pattern } from './pattern.ts'
 
 /** Characters that a step may print. */
@@ -51,8 +51,7 @@ export class Capture {
 
   /** Forgets what came so far: it belonged to an earlier step. */
   clear({ echo = '' }: { echo?: string } = {}): void {
-    // A terminal shows a control character as it is or, with ECHOCTL (termios(3)), with a caret.
-    this.#echoes = echo === '' ? [] : [...new Set([echo, echo.replaceAll(RS, '^^')])]
+    this.#echoes = echo === '' ? [] : echoesOf(echo)
     this.#echoed = ''
     this.#isEchoed = false
     this.#pieces = []

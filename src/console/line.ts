@@ -48,3 +48,13 @@ function quoted(character: string): string {
 export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
+
+/**
+ * How a terminal may repeat a line that is typed: each control character as it is or, with ECHOCTL
+ * (termios(3)), with a caret; the line's end too where lines are not put together (-icanon).
+ */
+export function echoesOf(line: string): string[] {
+  const caret = (character: string) => `^${String.fromCharCode(character.charCodeAt(0) ^ 0x40)}`
+  const [shown, raw] = [/[\x00-\x08\x0b-\x1f\x7f]/g, /[\x00-\x08\x0a-\x1f\x7f]/g]
+  return [...new Set([line, line.replace(shown, caret), line.replace(raw, caret)])]
+}

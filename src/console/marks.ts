@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto'
+
 /**
  * What a guest's shell says besides its output: marks that nobody could take for output, each of them
  * between two record separators (0x1e).
@@ -11,10 +13,12 @@
  * variable, no function, no prompt. Each line has an id of its own, and only marks whose lines were typed
  * and not answered yet are marks: those of an old transcript that is shown again are output.
  */
-export type Mark = Prompt | { kind: 'begin' } | { kind: 'banner' }
+export type Mark = Prompt | { kind: 'begin'; at: number } | { kind: 'banner' }
 
 export interface Prompt {
   kind: 'prompt'
+  /** Counts the lines that were typed: this is the end of that one. */
+  at: number
   /** `$?` of the line that ended. */
   status: number
   /** The shell prints something at its prompt, or runs what may. */
@@ -46,16 +50,24 @@ const MOST_PENDING = 64
 /** A line that was typed and is to be answered by a mark. */
 export interface PendingLine {
   id: string
+  at: number
   isProbe: boolean
 }
 
 const END = /^:(\d*):([A-Za-z]*):(p*):([\d\s]*):(\d+)(?::(\d+))?(?:;([\s\S]*))?$/
 const SHORT_END = /^=([\s\S]*):(\d+)$/
 
+/** Of 52, so that what an old transcript shows is hardly ever the id of a line that was typed now. */
+function randomLetter(): number {
+  const n = randomInt(52)
+  return n < 26 ? 65 + n : 71 + n
+}
+
 /** Recognises the marks of one console, in the order in which they come. */
 export class MarkReader {
-  readonly #prefix = crypto.randomUUID().slice(0, 3)
+  readonly #prefix = String.fromCharCode(...Array.from({ length: 3 }, randomLetter))
   #count = 0
+  #typed = 0
   /** Those that were typed and not answered. */
   pending: readonly PendingLine[] = []
 
@@ -64,9 +76,16 @@ export class MarkReader {
     return this.#prefix + (++this.#count).toString(36)
   }
 
-  /** The line of that id is typed now, and will be answered. */
-  await(id: string, { isProbe = false } = {}): void {
-    this.pending = [...this.pending.slice(1 - MOST_PENDING), { id, isProbe }]
+  /** The line of that id is typed now, and will be answered; its number. */
+  await(id: string, { isProbe = false } = {}): number {
+    const at = ++this.#typed
+    this.pending = [...this.pending.slice(1 - MOST_PENDING), { id, at, isProbe }]
+    return at
+  }
+
+  /** The number of the line that was typed last. */
+  get typed(): number {
+    return this.#typed
   }
 
   /** The shell that was typed to is gone, and all its lines with it. */
@@ -83,10 +102,10 @@ export class MarkReader {
     const line = this.pending[at]
     if (line === undefined) return undefined
     const rest = body.slice(line.id.length)
-    if (rest === '+') return { kind: 'begin' }
+    if (rest === '+') return { kind: 'begin', at: line.at }
     const prompt = readEnd(rest)
     if (prompt) this.pending = this.pending.filter((other) => other !== line)
-    return prompt && { ...prompt, isAnswer: line.isProbe }
+    return prompt && { ...prompt, at: line.at, isAnswer: line.isProbe }
   }
 
   /** Whether `body`, whose end has not come yet, could become a mark. */
@@ -101,7 +120,7 @@ export class MarkReader {
   }
 }
 
-function readEnd(text: string): Omit<Prompt, 'isAnswer'> | undefined {
+function readEnd(text: string): Omit<Prompt, 'at' | 'isAnswer'> | undefined {
   const short = SHORT_END.exec(text)
   if (short) return { kind: 'prompt', status: Number(short[2]), isNoisy: short[1] !== '' }
   const end = END.exec(text)

@@ -1,6 +1,6 @@
 import type { Prompt } from './marks.ts'
 import { isReserved } from './simple-command.ts'
-import type { Manner } from './typed.ts'
+import type { Manner, Naming } from './typed.ts'
 
 /** What a shell and its terminal are known to do, from its marks and from what came with them. */
 export interface ShellFacts {
@@ -18,14 +18,14 @@ export interface ShellFacts {
   options: string
   /** The terminal repeats what is typed. */
   isEchoed: boolean
-  isShadowed: boolean
+  naming: Naming
   /** Its output may go elsewhere than to the terminal. */
   isRedirected: boolean
 }
 
 export const NEW_SHELL: ShellFacts = {
   ...{ status: 0, each: '', line: 0, isNoisy: false, hasTrap: false, options: '' },
-  ...{ isEchoed: false, isShadowed: false, isRedirected: false },
+  ...{ isEchoed: false, naming: 'plain', isRedirected: false },
 }
 
 /** Commands that may set a DEBUG trap, or have the terminal's lines edited. */
@@ -38,10 +38,18 @@ const LONGEST_PLAIN = 200
 const CHANGES =
   /^(?:\.|alias|bash|builtin|command|declare|enable|eval|exec|export|local|readonly|reset|set|sh|shopt|source|stty|su|sudo|trap|tset|tput|typeset|unalias|unset)(?: |$)/
 
+/** The same in place of what keeps them from being found. */
+const SHADOW_OF_COMMAND = /\bcommand\s*\(\s*\)|\bfunction\s+command\b/
+
 /** What the end of a line tells. */
 export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts {
   const { status, isNoisy } = mark
   const known = { ...facts, status, isNoisy }
+  // A probe's own status is the mark's before it: the command's is what the next one is to find.
+  if (mark.isAnswer && mark.facts?.line === facts.line + 1) {
+    const { each, last } = facts
+    return { ...known, ...mark.facts, status: facts.status, each, last }
+  }
   if (mark.facts) return { ...known, ...mark.facts, last: undefined }
   return { ...known, each: String(status), line: facts.line + 1, last: command.split(' ').at(-1) }
 }
@@ -50,17 +58,22 @@ export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts
 export function foreseen(facts: ShellFacts, command: string): ShellFacts {
   return {
     ...facts,
-    isShadowed: facts.isShadowed || SHADOW.test(command),
+    naming: namingFor(facts.naming, command),
     isRedirected: facts.isRedirected || /\bexec\b/.test(command),
   }
 }
 
+function namingFor(naming: Naming, command: string): Naming {
+  if (SHADOW_OF_COMMAND.test(command)) return 'path'
+  return naming === 'plain' && SHADOW.test(command) ? 'command' : naming
+}
+
 /** How to type `command`, after what is known of the shell. */
 export function mannerFor(command: string, facts: ShellFacts): Manner {
-  const { status, options, isNoisy, hasTrap, isEchoed, isShadowed } = facts
+  const { status, options, isNoisy, hasTrap, isEchoed, naming } = facts
   const isTraced = options.includes('x')
   const isLoud = isNoisy || hasTrap || isEchoed || isTraced || options.includes('v')
-  const isCareful = isLoud || isShadowed || SUSPECT.test(command)
+  const isCareful = isLoud || naming !== 'plain' || SUSPECT.test(command)
   const isPlain =
     command.length < LONGEST_PLAIN &&
     PLAIN.test(command) &&
@@ -69,7 +82,7 @@ export function mannerFor(command: string, facts: ShellFacts): Manner {
   return {
     // A process is started for most, so that those are made only where they can be seen.
     status: /\$\{?\?/.test(command) ? status : Math.min(status, 1),
-    ...{ isCareful, isTraced, isShadowed, isStrict: options.includes('e') },
+    ...{ isCareful, isTraced, naming, isStrict: options.includes('e') },
     isQuick: isPlain && !isCareful && !facts.isRedirected && !options.includes('u'),
     each: command.includes('PIPESTATUS') ? facts.each : '',
     ...(/\$\{?_\b/.test(command) && { last: facts.last }),

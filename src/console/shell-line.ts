@@ -11,7 +11,6 @@ import { commandLines, type Manner, probeLine, type TypedLine } from './typed.ts
 import { verdictOn } from './unfinished.ts'
 
 export const isPrompt = (mark: Mark) => mark.kind === 'prompt'
-export const isAnswer = (mark: Mark) => mark.kind === 'prompt' && mark.isAnswer
 
 export interface SyncOptions extends WaitOptions {
   /** Typed first. */
@@ -37,8 +36,10 @@ export class ShellLine {
   #era = new AbortController()
   /** The last command that was typed; of a short mark it tells the rest. */
   #typed = ''
-  /** A command was typed whose end was not told. */
-  #isLineOpen = false
+  /** The number of the command that was typed and whose end was not told. */
+  #open: number | undefined
+  /** The number of the last probe: the answers to those before it say nothing. */
+  #probe = 0
   /** A banner came meanwhile: whose it is, tells what is answered next. */
   #isBannerOpen = false
 
@@ -71,7 +72,7 @@ export class ShellLine {
 
   /** What waits for a mark fails with `reason`. */
   startOver(reason: Error): void {
-    this.#isLineOpen = false
+    this.#open = undefined
     this.#isBannerOpen = false
     this.#era.abort(reason)
     this.#era = new AbortController()
@@ -84,9 +85,9 @@ export class ShellLine {
 
   /** Types a line that is answered by a mark, which comes when the shell can take the next. */
   async ask({ id, text }: TypedLine): Promise<void> {
-    const mark = this.mark(isPrompt)
+    const at = this.console.marks.await(id)
+    const mark = this.mark((one) => one.kind === 'prompt' && one.at === at)
     mark.catch(() => {}) // typing may fail, and then nobody looks at it
-    this.console.marks.await(id)
     this.console.send(text)
     await mark
   }
@@ -94,23 +95,26 @@ export class ShellLine {
   /** Types the last line of a command. */
   run({ id, text }: TypedLine, command: string): void {
     this.#typed = command
-    this.#isLineOpen = true
     this.account.typed()
-    this.console.marks.await(id)
+    this.#open = this.console.marks.await(id)
     this.console.send(text)
   }
 
   probe({ keys = '', before = '' }: SyncOptions = {}): void {
     this.account.probed()
     const id = this.console.marks.makeId()
-    this.console.marks.await(id, { isProbe: true })
-    const { isShadowed } = this.facts
-    this.console.send(`${keys}${probeLine(id, { before, isShadowed })}`)
+    this.#probe = this.console.marks.await(id, { isProbe: true })
+    const { naming } = this.facts
+    this.console.send(`${keys}${probeLine(id, { before, naming })}`)
   }
+
+  /** Whether a mark answers the last probe. */
+  readonly isAnswer = (mark: Mark): boolean =>
+    mark.kind === 'prompt' && mark.isAnswer && mark.at === this.#probe
 
   /** Resolves when the shell has read everything that was typed and waits for a line. */
   async sync({ keys, before, ...options }: SyncOptions = {}): Promise<void> {
-    const answer = this.mark((mark) => mark.kind === 'banner' || isAnswer(mark), options)
+    const answer = this.mark((mark) => mark.kind === 'banner' || this.isAnswer(mark), options)
     answer.catch(() => {}) // typing may fail, and then nobody looks at it
     this.probe({ keys, before })
     const { kind } = await answer
@@ -138,18 +142,26 @@ export class ShellLine {
   #hear(mark: Mark): void {
     this.heard++
     // A transcript that is shown has banners in it: a shell that still answers the line before has not ended.
-    if (mark.kind === 'banner' && this.#isLineOpen) {
+    if (mark.kind === 'banner' && this.#open !== undefined) {
+      // One probe tells, however many banners there are: a terminal holds 4095 bytes that nobody reads.
+      if (!this.#isBannerOpen) this.probe()
       this.#isBannerOpen = true
-      this.probe()
     } else if (mark.kind === 'banner') {
       this.#begin()
       this.probe()
-    } else if (mark.kind === 'prompt') {
-      if (this.#isBannerOpen && mark.isAnswer && this.#isLineOpen) this.#begin()
-      if (!mark.isAnswer || this.#isBannerOpen) this.#isLineOpen = false
-      if (mark.isAnswer) this.#isBannerOpen = false
+    } else if (mark.kind === 'begin') this.#tell(mark)
+    else if (!mark.isAnswer) {
+      // A shell that still answers its line has not ended, whatever banner was shown.
+      if (mark.at === this.#open) {
+        this.#open = undefined
+        this.#isBannerOpen = false
+      }
       this.#prompt(mark)
-    } else this.#tell(mark)
+    } else if (this.isAnswer(mark)) {
+      if (this.#isBannerOpen && this.#open !== undefined) this.#begin()
+      this.#isBannerOpen = false
+      this.#prompt(mark)
+    }
   }
 
   #prompt(mark: Prompt): void {
@@ -164,7 +176,7 @@ export class ShellLine {
 
   /** Another shell is there, in place of all that were. */
   #begin(): void {
-    this.#isLineOpen = false
+    this.#open = undefined
     this.console.marks.forget()
     this.account.restart()
     this.facts = NEW_SHELL

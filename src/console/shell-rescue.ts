@@ -6,6 +6,7 @@ import { heldError, silentError } from './held-error.ts'
 import { END_KEY, ENDING_KEYS, KEY_PATIENCE_MS, SYNC_PATIENCE_MS } from './shell-keys.ts'
 import type { ShellLine } from './shell-line.ts'
 import type { StepRun } from './step-run.ts'
+import { NAMINGS } from './typed.ts'
 
 /** How long nothing is heard of a command until the kernel is asked for whom the terminal waits. */
 const SILENCE_MS = 400
@@ -39,7 +40,7 @@ export class ShellRescue {
         const { heard } = this.#line
         await pause(patience, signal)
         const isSilent = () => !signal.aborted && this.#line.heard === heard
-        if (!isSilent() || this.#line.account.probing) continue
+        if (!isSilent()) continue
         // Twice: the first time it may not have read the command yet.
         const seen = (await this.#look())?.atPrompt && (await this.#look())
         if (seen?.atPrompt === undefined || !isSilent()) {
@@ -89,14 +90,21 @@ export class ShellRescue {
   /** Has a shell answer that waits; functions of the user's may be in the way at first. */
   async #wake(signal: AbortSignal): Promise<void> {
     const options = { timeoutMs: ANSWER_PATIENCE_MS, signal }
-    try {
-      await this.#line.sync(options)
-    } catch (error) {
-      if (signal.aborted) throw error
-      const { facts } = this.#line
-      this.#line.facts = { ...facts, isShadowed: !facts.isShadowed }
-      await this.#line.sync(options)
+    for (const naming of NAMINGS) {
+      const isLast = naming === NAMINGS.at(-1)
+      try {
+        return await this.#line.sync(options)
+      } catch (error) {
+        if (signal.aborted || isLast) throw error
+        this.#renameNext()
+      }
     }
+  }
+
+  #renameNext(): void {
+    const { facts } = this.#line
+    const next = NAMINGS[(NAMINGS.indexOf(facts.naming) + 1) % NAMINGS.length] ?? 'plain'
+    this.#line.facts = { ...facts, naming: next }
   }
 
   /** Asks for the shell, once it waits at the terminal where that can be seen. */
@@ -112,7 +120,10 @@ export class ShellRescue {
     }
     // A bash that was just starting a program may have lost sight of it, and wait for it all the same
     // when it starts the next.
-    await this.#line.sync({ ...options, keys: '\n', before: '(:)' })
+    await this.#line.sync({ ...options, keys: '\n', before: '(:)' }).catch((error: unknown) => {
+      this.#renameNext()
+      throw error
+    })
   }
 
   async #look(): Promise<Foreground | undefined> {

@@ -11,7 +11,7 @@ import { isCutOff, isPlainLine, shellQuote } from './line.ts'
 import type { Pattern } from './pattern.ts'
 import { foreseen, mannerFor } from './shell-facts.ts'
 import { KILL_KEY } from './shell-keys.ts'
-import { isAnswer, isPrompt, ShellLine } from './shell-line.ts'
+import { isPrompt, ShellLine } from './shell-line.ts'
 import { ShellRescue } from './shell-rescue.ts'
 import type { AdoptOptions, ShellState } from './shell-state.ts'
 import { StepRun } from './step-run.ts'
@@ -169,7 +169,8 @@ export class Shell {
     if (this.#line.account.atPrompt) return this.#typeCommand(command, run)
     this.#line.account.typedPlain()
     const line = `${command}\n`
-    run.typed({ line: this.#line.facts.isEchoed ? line : '', atPrompt: false })
+    const at = this.console.marks.typed
+    run.typed({ line: this.#line.facts.isEchoed ? line : '', at, atPrompt: false })
     this.console.send(line)
     if (expect === '' && !this.#line.account.awaited && !this.#line.account.probing)
       this.#line.probe()
@@ -182,7 +183,7 @@ export class Shell {
     isFirst,
   }: Pick<Step, 'command' | 'expect'> & { isFirst: boolean }) {
     const account = this.#line.account
-    if (isFirst && account.probing) await this.#line.mark(isAnswer)
+    if (isFirst && account.probing) await this.#line.mark(this.#line.isAnswer)
     // The step before may have been met by what its command printed last.
     if (account.running && account.awaited) {
       if (isCutOff(command)) await this.#line.mark(isPrompt)
@@ -209,7 +210,8 @@ export class Shell {
       await this.#line.ask(line)
     }
     if (this.#line.step !== run || last === undefined) return
-    run.typed({ line: last.text, begins: manner.isCareful, atPrompt: true })
+    const at = this.console.marks.typed + 1
+    run.typed({ line: last.text, at, begins: manner.isCareful, atPrompt: true })
     this.#line.run(last, command)
   }
 

@@ -2,7 +2,7 @@ import { CommandTimeoutError, GuestError } from '../errors.ts'
 import { performance } from '../time.ts'
 import { Capture, tooMuchError, withoutEcho } from './capture.ts'
 import type { Console } from './console.ts'
-import { isCutOff } from './line.ts'
+import { echoesOf, isCutOff } from './line.ts'
 import type { Mark, Prompt } from './marks.ts'
 import { describePattern } from './pattern.ts'
 import type { Step, StepResult } from './steps.ts'
@@ -19,6 +19,8 @@ interface StepContext {
 interface Typed {
   /** The terminal may repeat it; then it is neither output nor a match. */
   line: string
+  /** The number of the last line that is answered by a mark, this one or one before it. */
+  at: number
   /** A mark is to tell where the output begins. */
   begins?: boolean
   /** A command at a prompt; else a line into whatever reads it. */
@@ -39,6 +41,7 @@ export class StepRun {
   readonly #startedAt = performance.now()
   #typed: 'not yet' | 'at a prompt' | 'into a program' = 'not yet'
   #line = ''
+  #at = 0
   /** What came before the mark at which the output begins. */
   #before: string | undefined
   /** The terminal repeated the line that was typed. */
@@ -46,6 +49,8 @@ export class StepRun {
   /** The shell itself went away under the step. */
   shellEnded = false
   #shellIsBack = false
+  /** The end of a line that was typed earlier. */
+  #outer: Prompt | undefined
   /** What stood before the mark of the line before, and what that said. */
   #ended: { output: string; exitCode: number; line: number } | undefined
 
@@ -69,9 +74,10 @@ export class StepRun {
   }
 
   /** The step's last line is typed now; what came before was not printed by it. */
-  typed({ line, begins = false, atPrompt }: Typed): void {
+  typed({ line, at, begins = false, atPrompt }: Typed): void {
     this.#typed = atPrompt ? 'at a prompt' : 'into a program'
     this.#line = line
+    this.#at = at
     this.#before = begins ? '' : undefined
     this.#capture.clear({ echo: begins ? '' : line })
   }
@@ -92,8 +98,9 @@ export class StepRun {
       this.shellEnded = true
       this.#settle.reject(this.#endedError())
     } else if (this.#typed === 'not yet') return
-    else if (mark.kind === 'begin') this.#begin()
-    else this.#prompt(mark, line)
+    else if (mark.kind === 'begin') {
+      if (mark.at === this.#at && this.#before !== undefined) this.#begin()
+    } else this.#prompt(mark, line)
   }
 
   #begin(): void {
@@ -108,8 +115,9 @@ export class StepRun {
     if (this.step.expect !== '') {
       this.#shellIsBack = this.#typed === 'at a prompt'
     } else if (this.#typed === 'at a prompt') {
-      if (mark.isAnswer) this.#lost(mark)
-      else this.#met(withoutTrace(this.#capture.text, this.#line), mark.status)
+      this.#shellsPrompt(mark)
+    } else if (mark.isAnswer && mark.at <= this.#at) {
+      this.#context.probe() // it was typed before the line, and says nothing of it
     } else if (!mark.isAnswer) {
       this.#ended = { output: this.#capture.text, exitCode: mark.status, line }
       this.#capture.clear()
@@ -119,8 +127,19 @@ export class StepRun {
     } else this.#met(this.#capture.text, mark.status)
   }
 
+  #shellsPrompt(mark: Prompt): void {
+    if (mark.at === this.#at) {
+      this.#met(withoutTrace(this.#capture.text, this.#line), mark.status)
+    } else if (mark.at < this.#at && !mark.isAnswer) {
+      // The shell that was typed into has ended, or an answer is late: what comes next tells.
+      this.#outer ??= mark
+      this.#context.probe()
+    } else if (mark.at > this.#at && mark.isAnswer) this.#lost(mark)
+  }
+
   /** Another shell has answered than the one that the command was typed into, or that gave up its line. */
-  #lost({ status, isNoisy }: Prompt): void {
+  #lost(answer: Prompt): void {
+    const { status, isNoisy } = this.#outer ?? answer
     const { text } = this.#capture
     this.#met(isNoisy ? text.slice(0, text.lastIndexOf('\n') + 1) : text, status)
   }
@@ -208,14 +227,14 @@ function echoedPart(text: string, line: string): number {
 function withoutTrace(output: string, line: string): string {
   const own = /(?:\\036|\x1e)(\w+[:=])/.exec(line)?.[1]
   if (own === undefined || !output.includes(own)) return output
-  const end = line.trimEnd().slice(-ECHO_SIGN)
+  const ends = echoesOf(line.slice(-ECHO_SIGN)).map((end) => end.trimEnd())
   return output
     .split('\n')
     .flatMap((text) => {
       if (!text.includes(`\\036${own}`) && !text.includes(`^^${own}`)) return [text]
       // What a terminal in raw mode repeats may have no line end of its own.
-      const at = text.lastIndexOf(end)
-      const rest = at === -1 ? '' : text.slice(at + end.length)
+      const end = ends.findLast((one) => text.includes(one)) ?? text
+      const rest = text.slice(text.lastIndexOf(end) + end.length)
       return rest === '' ? [] : [rest]
     })
     .join('\n')

@@ -17,9 +17,16 @@ export interface Manner {
   isStrict: boolean
   /** A few words that a shell is not changed by, as far as one can see: typed and answered in short. */
   isQuick: boolean
-  /** Functions of the user's are named like the builtins that are typed. */
-  isShadowed: boolean
+  naming: Naming
 }
+
+/**
+ * How the builtins that are typed are named: by their names, or so that functions of these names are not
+ * found; `printf` is then a program where the builtin was disabled. `path` looks neither `command` nor
+ * `printf` up. No one of them is right for every shell.
+ */
+export const NAMINGS = ['plain', 'command', 'path'] as const
+export type Naming = (typeof NAMINGS)[number]
 
 // The terminal, wherever output goes to: what a shell reads is open for both (login, getty, ssh, …).
 const TERMINAL = '>&0'
@@ -39,9 +46,10 @@ export interface TypedLine {
 }
 
 /** The words that a line is made of. No alias is looked at behind a backslash. */
-function wordsOf(isShadowed: boolean) {
-  const word = (name: string) => `\\${isShadowed ? 'builtin ' : ''}${name}`
-  return { printf: word('printf'), eval: word('eval'), trap: word('trap') }
+function wordsOf(naming: Naming) {
+  const by = { plain: '\\', command: '\\command ', path: '\\builtin ' }[naming]
+  const printf = naming === 'path' ? '/usr/bin/printf' : `${by}printf`
+  return { printf, eval: `${by}eval`, trap: `${by}trap` }
 }
 
 /**
@@ -49,8 +57,11 @@ function wordsOf(isShadowed: boolean) {
  *
  * @param before run first, and guarded
  */
-export function probeLine(id: string, { before = '', isShadowed = false } = {}): string {
-  const words = wordsOf(isShadowed)
+export function probeLine(
+  id: string,
+  { before = '', naming = 'plain' }: { before?: string; naming?: Naming } = {},
+): string {
+  const words = wordsOf(naming)
   const first = before === '' ? '' : `${words.eval} ${shellQuote(before)};`
   return `${first}${words.printf} "\\036${id}:${FACTS}:$$\\036%.0s" "$_"${TERMINAL}\n`
 }
@@ -64,10 +75,10 @@ export function probeLine(id: string, { before = '', isShadowed = false } = {}):
  * @param idOf gives an id for each line; the last is the command's
  */
 export function commandLines(command: string, manner: Manner, idOf: () => string): TypedLine[] {
-  const { isCareful, isStrict, isShadowed, isQuick } = manner
+  const { isCareful, isStrict, naming, isQuick } = manner
   const last = idOf()
   if (isQuick) return [{ id: last, text: quickLine(last, command, restore(manner)) }]
-  const words = wordsOf(isShadowed)
+  const words = wordsOf(naming)
   const begin = isCareful ? `{ ${beginMark(last, words)}${restore(manner)}}${SILENT}` : ''
   const before = isCareful ? '' : restore(manner)
   const end = isCareful ? `{ ${carefulEnd(last, words)}}${SILENT}` : endMark(last, words)
@@ -80,7 +91,7 @@ export function commandLines(command: string, manner: Manner, idOf: () => string
   return [
     ...pieces(text).map((piece, i) => {
       const id = idOf()
-      return { id, text: `${LONG}${i === 0 ? '' : '+'}=${piece};${probeLine(id, { isShadowed })}` }
+      return { id, text: `${LONG}${i === 0 ? '' : '+'}=${piece};${probeLine(id, { naming })}` }
     }),
     { id: last, text: `${before}${words.eval} "unset ${LONG};$${LONG}"${after}\n` },
   ]

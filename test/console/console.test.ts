@@ -48,7 +48,7 @@ describe('what was printed', () => {
     feed('a\x1e5ec1+\x1eb')
     leave()
     feed('c')
-    expect(heard).toEqual(['a', { kind: 'begin' }, 'b'])
+    expect(heard).toEqual(['a', { kind: 'begin', at: 1 }, 'b'])
   })
 
   test('a character that two reads share is whole', () => {

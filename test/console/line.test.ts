@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
-import { dollarQuote, isPlainLine, pieces, shellQuote } from '../../src/console/line.ts'
+import { dollarQuote, echoesOf, isPlainLine, pieces, shellQuote } from '../../src/console/line.ts'
 
 describe('a line that a terminal passes on as it is', () => {
   test.each([
@@ -50,4 +50,12 @@ test.each([
 ])('%j is one word of a shell when quoted', (text) => {
   const shown = execFileSync('sh', ['-c', `printf '<%s>' ${shellQuote(text)}`])
   expect(shown.toString()).toBe(`<${text}>`)
+})
+
+test.each([
+  ['a\n', ['a\n', 'a^J']],
+  ['a\x1eb\n', ['a\x1eb\n', 'a^^b\n', 'a^^b^J']],
+  ['a\tb\x7f', ['a\tb\x7f', 'a\tb^?']],
+])('a terminal may repeat %j as %j', (line, shown) => {
+  expect(echoesOf(line)).toEqual(shown)
 })

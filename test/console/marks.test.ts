@@ -3,17 +3,17 @@ import { MarkReader } from '../../src/console/marks.ts'
 import { readerOf } from './cuts.ts'
 
 const full = (body: Partial<{ status: number; isNoisy: boolean; facts: object; pid: number }>) => ({
-  ...{ kind: 'prompt', status: 0, isNoisy: false, isAnswer: false },
+  ...{ kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false },
   ...{ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: false } },
   ...body,
 })
 
 describe('what stands between two record separators', () => {
   test.each([
-    ['5ec1+', { kind: 'begin' }],
-    ['5ec1=:0', { kind: 'prompt', status: 0, isNoisy: false, isAnswer: false }],
-    ['5ec1=(env) $ :127', { kind: 'prompt', status: 127, isNoisy: true, isAnswer: false }],
-    ['5ec1=1:2:3', { kind: 'prompt', status: 3, isNoisy: true, isAnswer: false }],
+    ['5ec1+', { kind: 'begin', at: 1 }],
+    ['5ec1=:0', { kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false }],
+    ['5ec1=(env) $ :127', { kind: 'prompt', at: 1, status: 127, isNoisy: true, isAnswer: false }],
+    ['5ec1=1:2:3', { kind: 'prompt', at: 1, status: 3, isNoisy: true, isAnswer: false }],
     ['5ec1:3:himBHs::0:0', full({})],
     ['5ec1:3:himBHs:pp:0:0', full({ isNoisy: true })],
     ['5ec1:3:himBHs::0:7:4711', full({ status: 7, pid: 4711 })],
@@ -78,11 +78,20 @@ describe('a line', () => {
     expect(reader.read(`${id}=:0`)).toMatchObject({ isAnswer: true })
   })
 
+  test('has a number, which its marks tell', () => {
+    const reader = readerOf('a1')
+    expect(reader.await('a2')).toBe(2)
+    expect(reader.typed).toBe(2)
+    expect(reader.read('a2+')).toEqual({ kind: 'begin', at: 2 })
+    expect(reader.read('a2=:0')).toMatchObject({ at: 2 })
+    expect(reader.read('a1=:0')).toMatchObject({ at: 1 })
+  })
+
   test('has an id of its own, and one that another console hardly gives', () => {
     const reader = new MarkReader()
     expect(new Set(Array.from({ length: 5000 }, () => reader.makeId())).size).toBe(5000)
-    const first = new Set(Array.from({ length: 50 }, () => new MarkReader().makeId()))
-    expect(first.size).toBeGreaterThan(40)
+    const first = new Set(Array.from({ length: 500 }, () => new MarkReader().makeId()))
+    expect(first.size).toBeGreaterThan(490)
   })
 
   test('is forgotten once very many were not answered', () => {

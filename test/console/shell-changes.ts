@@ -8,16 +8,31 @@ export interface ShellModel {
   trap: '' | ':' | 'echo dbg'
   /** A job may print `late` at any time. */
   late: boolean
+  /** A function has the name `trap`; not found by a shell that follows POSIX. */
+  isTrapHidden: boolean
+  isPosix: boolean
 }
 
 export const FRESH: ShellModel = {
   ...{ out: true, err: true, isTraced: false, trap: '', late: false },
+  ...{ isTrapHidden: false, isPosix: false },
 }
 
 /** A command that changes a shell, and what that does to what it prints. */
 export interface Change {
   command: string
   model?: Partial<ShellModel>
+}
+
+/** The shell after a command has done to it what it does. */
+export function changed(before: ShellModel, { model = {} }: Change): ShellModel {
+  const { trap, isTrapHidden, ...rest } = model
+  const isDeaf = before.isTrapHidden && !before.isPosix
+  return {
+    ...{ ...before, ...rest },
+    ...(trap !== undefined && !isDeaf && { trap }),
+    ...(isTrapHidden !== undefined && !(isTrapHidden && before.isPosix) && { isTrapHidden }),
+  }
 }
 
 const plain = (...commands: string[]): Change[] => commands.map((command) => ({ command }))
@@ -36,18 +51,9 @@ export function changes(folder: string): Change[] {
       ],
       ...['readonly PROMPT_COMMAND', 'unset PROMPT_COMMAND', `PROMPT_COMMAND='PS1="$? $ "'`],
       ...[`PROMPT_COMMAND='sleep 0.02; printf slow'`, 'readonly TERM', 'unset TERM', 'TERM=xterm'],
-      ...['stty sane', 'stty echo', 'stty -echo', 'stty opost onlcr'],
+      ...['stty sane', 'stty echo', 'stty -echo', 'stty raw', 'stty -icanon', 'stty opost onlcr'],
       ...['stty cols 20', 'stty -isig', 'stty icanon isig icrnl -echo -opost', 'stty echoctl echo'],
-      ...[
-        'set -e',
-        'set +e',
-        'set -u',
-        'set +u',
-        'set -o posix',
-        'set +o posix',
-        'set -o vi',
-        'set +o vi',
-      ],
+      ...['set -e', 'set +e', 'set -u', 'set +u', 'set -o vi', 'set +o vi'],
       ...[
         'set -f',
         'set -C',
@@ -81,7 +87,7 @@ export function changes(folder: string): Change[] {
         `alias :=false`,
       ],
       ...['printf() { builtin echo fake; }', 'eval() { builtin echo no; }'],
-      ...['command() { :; }', 'unset -f printf eval trap command'],
+      ...['command() { :; }', 'enable -n printf', 'enable printf'],
       ...[
         'unset HOME',
         'unset _',
@@ -176,6 +182,10 @@ export function changes(folder: string): Change[] {
         'type ls',
       ],
     ),
+    { command: 'trap() { :; }', model: { isTrapHidden: true } },
+    { command: 'unset -f printf eval trap command', model: { isTrapHidden: false } },
+    { command: 'set -o posix', model: { isPosix: true } },
+    { command: 'set +o posix', model: { isPosix: false } },
     { command: 'exec 2>/dev/null', model: { err: false } },
     { command: `exec 2>|${folder}/err`, model: { err: false } },
     { command: `exec >|${folder}/out 2>&1`, model: { out: false, err: false } },

@@ -3,13 +3,14 @@ import { describe, expect, test } from 'vitest'
 import { commandLines, type Manner, probeLine } from '../../src/console/typed.ts'
 
 const QUIET: Manner = {
-  ...{ status: 0, each: '', isCareful: false, isTraced: false, isQuick: false, isShadowed: false },
-  isStrict: false,
+  ...{ status: 0, each: '', isCareful: false, isTraced: false, isQuick: false, isStrict: false },
+  naming: 'plain',
 }
 const MANNERS: Manner[] = [
   QUIET,
   { ...QUIET, isCareful: true },
-  { ...QUIET, isCareful: true, isTraced: true, isShadowed: true },
+  { ...QUIET, isCareful: true, isTraced: true, naming: 'command' },
+  { ...QUIET, isCareful: true, naming: 'path' },
 ]
 
 /** The texts to type, by lines with the ids n0, n1, … */
@@ -84,6 +85,14 @@ describe('the lines to type', () => {
     }
   })
 })
+
+test.each(['plain', 'command', 'path'] as const)(
+  'a probe is printed where names are %s',
+  (naming) => {
+    const { stdout } = spawnSyncBash(probeLine('n7', { before: 'true', naming }).replace('>&0', ''))
+    expect(stdout).toMatch(/^\x1en7:\d*:[A-Za-z]*::0:0:\d+\x1e$/)
+  },
+)
 
 test('a probe tells the shell and its status, and runs what is given first', () => {
   const line = probeLine('n7', { before: 'x=1;false' }).replace('>&0', '')
