@@ -18,6 +18,8 @@ export interface ShellFacts {
   options: string
   /** The terminal repeats what is typed. */
   isEchoed: boolean
+  /** The shell may edit its lines by readline, which prints when it begins and when it ends one. */
+  isEdited: boolean
   naming: Naming
   /** Its output may go elsewhere than to the terminal. */
   isRedirected: boolean
@@ -25,11 +27,13 @@ export interface ShellFacts {
 
 export const NEW_SHELL: ShellFacts = {
   ...{ status: 0, each: '', line: 0, isNoisy: false, hasTrap: false, options: '' },
-  ...{ isEchoed: false, naming: 'plain', isRedirected: false },
+  ...{ isEchoed: false, isEdited: false, naming: 'plain', isRedirected: false },
 }
 
 /** Commands that may set a DEBUG trap, or have the terminal's lines edited. */
 const SUSPECT = /\b(?:trap|DEBUG|source|bind|emacs|vi)\b|(?:^|[;&|\n])\s*\.\s/
+/** Commands after which a shell may edit its lines. */
+const EDITS = /\b(?:source|emacs|vi)\b|(?:^|[;&|\n])\s*\.\s/
 /** Functions in place of the builtins that are typed. */
 const SHADOW = /\b(?:eval|echo|printf|trap)\s*\(\s*\)|\bfunction\s+(?:eval|echo|printf|trap)\b/
 const PLAIN = /^[\w@%+:,./-]+(?: [\w@%+:,./-]+)*$/
@@ -59,6 +63,7 @@ export function foreseen(facts: ShellFacts, command: string): ShellFacts {
   return {
     ...facts,
     naming: namingFor(facts.naming, command),
+    isEdited: facts.isEdited || EDITS.test(command),
     isRedirected: facts.isRedirected || /\bexec\b/.test(command),
   }
 }
@@ -70,9 +75,9 @@ function namingFor(naming: Naming, command: string): Naming {
 
 /** How to type `command`, after what is known of the shell. */
 export function mannerFor(command: string, facts: ShellFacts): Manner {
-  const { status, options, isNoisy, hasTrap, isEchoed, naming } = facts
+  const { status, options, isNoisy, hasTrap, isEchoed, isEdited, naming } = facts
   const isTraced = options.includes('x')
-  const isLoud = isNoisy || hasTrap || isEchoed || isTraced || options.includes('v')
+  const isLoud = isNoisy || hasTrap || isEchoed || isEdited || isTraced || options.includes('v')
   const isCareful = isLoud || naming !== 'plain' || SUSPECT.test(command)
   const isPlain =
     command.length < LONGEST_PLAIN &&

@@ -48,7 +48,7 @@ export class ShellLine {
     console.subscribe({
       text: (text) => {
         this.heard++
-        this.account.text({ isNoisy: this.facts.isNoisy || this.facts.isEchoed })
+        this.account.text({ isNoisy: this.isLoud })
         this.step?.text(text)
       },
       mark: (mark) => this.#hear(mark),
@@ -57,6 +57,12 @@ export class ShellLine {
         for (let i = 0; i < lines; i++) this.account.typedPlain()
       },
     })
+  }
+
+  /** It may print when no command runs. */
+  get isLoud(): boolean {
+    const { isNoisy, isEchoed, isEdited } = this.facts
+    return isNoisy || isEchoed || isEdited
   }
 
   /** Aborted when its machine goes back to an earlier state. */
@@ -167,6 +173,10 @@ export class ShellLine {
   #prompt(mark: Prompt): void {
     this.facts = heard(this.facts, mark, this.#typed)
     const { pid } = mark
+    // A shell that a command started has the options of its own.
+    if (pid !== undefined && pid !== (this.pids[0] ?? pid)) {
+      this.facts = { ...this.facts, isEdited: true }
+    }
     if (pid !== undefined) this.pids = [...this.pids.filter((other) => other !== pid), pid]
     this.account.prompt(mark)
     this.#tell(mark)

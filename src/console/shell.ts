@@ -187,7 +187,7 @@ export class Shell {
     // The step before may have been met by what its command printed last.
     if (account.running && account.awaited) {
       if (isCutOff(command)) await this.#line.mark(isPrompt)
-      else if (this.#line.facts.isNoisy || this.#line.facts.isEchoed) {
+      else if (this.#line.isLoud) {
         await this.#line.mark(isPrompt, { timeoutMs: NOISY_END_MS }).catch(() => {})
       }
     }

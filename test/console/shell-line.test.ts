@@ -114,6 +114,20 @@ test.each([
   }
 })
 
+test.each([
+  ['vi', ['TERM=xterm', 'set -o vi']],
+  ['emacs', ['set -o emacs', 'TERM=xterm', 'true']],
+  ['a file', ['TERM=xterm', '. <(echo set -o vi)']],
+  ['a shell of its own', ['TERM=xterm bash --norc --noprofile', 'PS1=']],
+])('a shell that edits its lines, by %s, prints nothing into an output', async (_, commands) => {
+  const { shell } = await localShell({ lookAside: true })
+  await shell.cmd(commands)
+  for (let i = 0; i < 2; i++) {
+    const { outputs } = await shell.cmd(['echo one', 'true', 'echo $((1 + 1))'])
+    expect(outputs).toEqual(['one\n', '', '2\n'])
+  }
+})
+
 describe('the echo of a terminal is no output', () => {
   test.each([
     ['in raw mode', ['stty raw', 'stty echo']],
