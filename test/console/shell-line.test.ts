@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { Console } from '../../src/console/console.ts'
 import { Shell } from '../../src/console/shell.ts'
 import { Lifeline } from '../../src/lifeline.ts'
@@ -70,6 +70,25 @@ describe('a line is met by its own end only:', () => {
     expect(typed.filter((line) => line.includes(':$$'))).toHaveLength(2)
   })
 
+  test('the answer to a probe that another has followed says nothing', async () => {
+    const { shell, typed, feed, end } = await toldShell()
+    const idle = shell.adopt({ timeoutMs: 50 })
+    await expect(idle).rejects.toThrow('timed out')
+    const adopted = vi.fn()
+    const again = shell.adopt({ timeoutMs: 60_000 }).then(adopted)
+    end(':$$')
+    await soon()
+    expect(adopted).not.toHaveBeenCalled()
+    typed.shift()
+    end(':$$')
+    await again
+    const running = shell.cmd('echo $x')
+    await soon()
+    feed('x\n')
+    end('$x')
+    expect((await running).output).toBe('x\n')
+  })
+
   test('a shell within the shell ends, and its line with it', async () => {
     const { shell } = await localShell({ lookAside: true })
     await shell.cmd(['x=outer', 'bash --norc --noprofile', 'x=inner'])
@@ -103,7 +122,7 @@ test.each([
   ['functions named command and printf', ['command() { :; }', 'printf() { :; }']],
   ['the same, and printf disabled', ['command() { :; }', 'printf() { :; }', 'enable -n printf']],
   ['functions named builtin and eval', ['builtin() { :; }', 'eval() { :; }']],
-  ['functions that come from a file', ['. <(echo "printf() { :; }; trap() { :; }; echo hidden")']],
+  ['functions that come from a file', ['. <(echo "pri""ntf() { :; }; tr""ap() { :; }")']],
 ])('a shell answers with %s', async (_, commands) => {
   const { shell } = await localShell({ lookAside: true })
   await shell.cmd(commands)
