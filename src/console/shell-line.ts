@@ -89,10 +89,12 @@ export class ShellLine {
     return commandLines(command, manner, () => this.console.marks.makeId())
   }
 
-  /** Types a line that is answered by a mark, which comes when the shell can take the next. */
+  /** Types a line that is answered by a mark, which comes when the shell can take the next, or has ended. */
   async ask({ id, text }: TypedLine): Promise<void> {
     const at = this.console.marks.await(id)
-    const mark = this.mark((one) => one.kind === 'prompt' && one.at === at)
+    const mark = this.mark(
+      (one) => one.kind === 'banner' || (one.kind === 'prompt' && one.at === at),
+    )
     mark.catch(() => {}) // typing may fail, and then nobody looks at it
     this.console.send(text)
     await mark

@@ -201,15 +201,16 @@ export class Shell {
     if (looksUnfinished(command) && (await this.#line.isUnfinished(command))) {
       throw run.unfinishedError()
     }
+    if (run.shellEnded) return
     this.#line.facts = foreseen(this.#line.facts, command)
     const manner = mannerFor(command, this.#line.facts)
     const lines = this.#line.linesOf(command, manner)
     const last = lines.pop()
     for (const line of lines) {
-      if (this.#line.step !== run) return
+      if (this.#line.step !== run || run.shellEnded) return
       await this.#line.ask(line)
     }
-    if (this.#line.step !== run || last === undefined) return
+    if (this.#line.step !== run || run.shellEnded || last === undefined) return
     const at = this.console.marks.typed + 1
     run.typed({ line: last.text, at, begins: manner.isCareful, atPrompt: true })
     this.#line.run(last, command)

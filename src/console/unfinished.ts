@@ -19,9 +19,9 @@ export function mayBeUnfinished(command: string, exitCode: number | undefined): 
   return exitCode !== undefined && SYNTAX_STATUS.includes(exitCode) && !isSimple(command)
 }
 
-/** The command whose status is 1 where bash's own parser finds that the rest of `command` is missing. */
+/** The command, of which `set -e` and an ERR trap see nothing, whose status is 1 where bash's own parser finds that the rest of `command` is missing. */
 export function verdictOn(command: string): string {
   const ends = ['*unexpected\\ EOF*', '*unexpected\\ end\\ of*', '*delimited\\ by\\ end-of-file*']
   const said = `$(LC_ALL=C "$BASH" -n -c ${dollarQuote(command)} 2>&1)`
-  return `case ${said} in ${ends.join('|')}) ((0));; *) ((1));; esac`
+  return `case ${said} in ${ends.join('|')}) ((0));; *) ((1));; esac&&:`
 }

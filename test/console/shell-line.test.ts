@@ -147,6 +147,24 @@ test.each([
   }
 })
 
+test('a shell that ends at a failure lives when it is asked whether a command is whole', async () => {
+  const { shell } = await localShell({ respawn: true })
+  await shell.cmd(['trap "echo failed" ERR', 'set -e', 'kept=1'])
+  await expect(shell.cmd('cat <<EOF')).rejects.toThrow(/waits for the rest/)
+  expect((await shell.cmd('echo $kept')).output).toBe('1\n')
+  expect(shell.console.text).not.toContain('failed')
+})
+
+test('a shell that ends before the whole of a line was typed is told', async () => {
+  const { shell, typed, feed } = await toldShell()
+  const running = shell.cmd(`echo ${'long'.repeat(1000)}`)
+  await soon()
+  expect(typed).toHaveLength(1)
+  feed(banner(78))
+  await expect(running).rejects.toThrow(/the shell ended/)
+  expect(typed.slice(1)).toEqual([expect.stringContaining(':$$')])
+})
+
 describe('the echo of a terminal is no output', () => {
   test.each([
     ['in raw mode', ['stty raw', 'stty echo']],
