@@ -6,7 +6,8 @@ import { CommandTimeoutError, GuestError } from '../../src/errors.ts'
 import { localShell } from './local-shell.ts'
 import { type Change, changed, changes, FRESH, isRight, type ShellModel } from './shell-changes.ts'
 
-const SEED = Number(process.env.CONSOLE_FUZZ_SEED ?? 1)
+/** Another one each time; the test's name tells it. */
+const SEED = Number(process.env.CONSOLE_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 30))
 /** All of them within a minute, or as many as are asked for. */
 const RUNS = Number(process.env.CONSOLE_FUZZ_RUNS ?? Number.POSITIVE_INFINITY)
 const BUDGET_MS = RUNS === Number.POSITIVE_INFINITY ? 45_000 : Number.POSITIVE_INFINITY
