@@ -121,6 +121,8 @@ export class PanicWatch {
     let spunMs = 0
     const look = async () => {
       const now = await vcpuTimes(this.#machine)
+      // The host's kernel counts what a thread has run at its ticks: in a shorter time all seem to be idle.
+      if (now.at - before.at < EVERY_MS) return undefined
       const { ranMs, part } = busiest(before, now)
       before = now
       spunMs += ranMs
