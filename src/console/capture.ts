@@ -44,7 +44,7 @@ export class Capture {
     return this.#matchedAt !== undefined
   }
 
-  /** What the terminal may repeat has come. */
+  /** The echo of the line that was typed has come. */
   get isEchoed(): boolean {
     return this.#isEchoed
   }

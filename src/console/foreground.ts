@@ -19,7 +19,7 @@ const READS_A_LINE = /^(?:0|63) 0x0 0x[0-9a-f]+ 0x(?:100|400|2000) /
 const EDITS_A_LINE = /^(?:270|72) 0x1 0x[0-9a-f]+ 0x0 0x0 0x0 /
 
 /**
- * What has the terminal of one of the shells `pids`, the last that lives; undefined where none does.
+ * The program that has the terminal of the last living shell of `pids`; undefined where none lives.
  * Nothing is started for it but the script's own shell.
  */
 export async function foregroundOf(

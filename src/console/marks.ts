@@ -23,7 +23,7 @@ export interface Prompt {
   status: number
   /** The shell prints something at its prompt, or runs what may. */
   isNoisy: boolean
-  /** What only a mark of full length tells. */
+  /** Facts that only a mark of full length has. */
   facts?: {
     /** `${PIPESTATUS[*]}`. */
     each: string
@@ -36,7 +36,7 @@ export interface Prompt {
   }
   /** This answers a probe, not a command. */
   isAnswer: boolean
-  /** Of the shell itself, where a probe was answered. */
+  /** The shell's own process, where a probe was answered. */
   pid?: number
 }
 
@@ -57,7 +57,7 @@ export interface PendingLine {
 const END = /^:(\d*):([A-Za-z]*):(p*):([\d\s]*):(\d+)(?::(\d+))?(?:;([\s\S]*))?$/
 const SHORT_END = /^=([\s\S]*):(\d+)$/
 
-/** Of 52, so that what an old transcript shows is hardly ever the id of a line that was typed now. */
+/** 52 letters, so that an old transcript hardly ever shows the id of a line that was typed now. */
 function randomLetter(): number {
   const n = randomInt(52)
   return n < 26 ? 65 + n : 71 + n

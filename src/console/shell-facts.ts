@@ -2,7 +2,7 @@ import type { Prompt } from './marks.ts'
 import { isReserved } from './simple-command.ts'
 import type { Manner, Naming } from './typed.ts'
 
-/** What a shell and its terminal are known to do, from its marks and from what came with them. */
+/** Known behaviour of a shell and its terminal, from its marks and from what came with them. */
 export interface ShellFacts {
   status: number
   /** `${PIPESTATUS[*]}`. */
@@ -45,7 +45,7 @@ const CHANGES =
 /** The same in place of what keeps them from being found. */
 const SHADOW_OF_COMMAND = /\bcommand\s*\(\s*\)|\bfunction\s+command\b/
 
-/** What the end of a line tells. */
+/** Takes in what the end of a line tells. */
 export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts {
   const { status, isNoisy } = mark
   const known = { ...facts, status, isNoisy }
@@ -58,7 +58,7 @@ export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts
   return { ...known, each: String(status), line: facts.line + 1, last: command.split(' ').at(-1) }
 }
 
-/** What is to be expected of a shell in which `command` is run. */
+/** Foresees what `command` makes of the shell that runs it. */
 export function foreseen(facts: ShellFacts, command: string): ShellFacts {
   return {
     ...facts,

@@ -19,7 +19,7 @@ export interface SyncOptions extends WaitOptions {
   before?: string
 }
 
-/** What is typed to a shell, what it answers, and what is known of it by that. */
+/** The dialogue with a shell: lines that are typed, their answers, and what these tell of the shell. */
 export class ShellLine {
   readonly console: Console
   readonly account = new PromptAccount()
@@ -76,7 +76,7 @@ export class ShellLine {
     this.step = undefined
   }
 
-  /** What waits for a mark fails with `reason`. */
+  /** Fails all waits for a mark with `reason`. */
   startOver(reason: Error): void {
     this.#open = undefined
     this.#isBannerOpen = false
@@ -116,7 +116,7 @@ export class ShellLine {
     this.console.send(`${keys}${probeLine(id, { before, naming })}`)
   }
 
-  /** Whether a mark answers the last probe. */
+  /** Tells whether a mark answers the last probe. */
   readonly isAnswer = (mark: Mark): boolean =>
     mark.kind === 'prompt' && mark.isAnswer && mark.at === this.#probe
 
@@ -136,7 +136,7 @@ export class ShellLine {
     return this.#waits.next(wanted, { ...options, signal })
   }
 
-  /** What bash's parser says of a command; no command sees that it was asked. */
+  /** Asks bash's parser whether a command is unfinished; no command sees that it was asked. */
   async isUnfinished(command: string): Promise<boolean> {
     const before = this.facts
     const manner = { ...mannerFor('', before), isCareful: true, isQuick: false }

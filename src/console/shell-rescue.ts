@@ -112,7 +112,7 @@ export class ShellRescue {
     if (this.#lookAside !== undefined) {
       const isBack = async () => {
         const seen = await this.#look()
-        // What is not bash ends as any shell does, by an end of file.
+        // Another shell than bash ends as any does, by an end of file.
         if (seen?.atPrompt === 'other') this.#line.console.send(END_KEY)
         return seen === undefined || seen.atPrompt === 'bash' || undefined
       }

@@ -8,17 +8,17 @@ const PIPED = new RegExp(`^ *${COMMAND}(?: *\\|(?!\\|) *${COMMAND})+ *$`)
 const RESERVED =
   /(?:^|[\s;|&])(?:if|then|elif|else|fi|for|while|until|do|done|case|esac|in|select|function|time|coproc|\[\[|\]\])(?=$|[\s;|&])/
 
-/** Whether a word of it is the shell's grammar. */
+/** Tells whether a word of it is the shell's grammar. */
 export function isReserved(command: string): boolean {
   return RESERVED.test(command)
 }
 
-/** Whether `command` is words, pipes and lists of them only: whole, whatever stands behind it. */
+/** Tells whether `command` is words, pipes and lists only: whole, whatever stands behind it. */
 export function isSimple(command: string): boolean {
   return !/[^ -~\u00a0-\uffff]/.test(command) && SIMPLE.test(command) && !RESERVED.test(command)
 }
 
-/** Whether `command` is nothing but such commands with pipes between them. */
+/** Tells whether `command` is nothing but such commands with pipes between them. */
 export function isPipeline(command: string): boolean {
   return isSimple(command) && PIPED.test(command)
 }

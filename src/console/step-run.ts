@@ -15,7 +15,7 @@ interface StepContext {
   probe: () => unknown
 }
 
-/** What was typed for a step. */
+/** The line that was typed for a step. */
 interface Typed {
   /** The terminal may repeat it; then it is neither output nor a match. */
   line: string
@@ -42,7 +42,7 @@ export class StepRun {
   #typed: 'not yet' | 'at a prompt' | 'into a program' = 'not yet'
   #line = ''
   #at = 0
-  /** What came before the mark at which the output begins. */
+  /** Text before the mark at which the output begins. */
   #before: string | undefined
   /** The terminal repeated the line that was typed. */
   #isEchoed = false
@@ -51,7 +51,7 @@ export class StepRun {
   #shellIsBack = false
   /** The end of a line that was typed earlier. */
   #outer: Prompt | undefined
-  /** What stood before the mark of the line before, and what that said. */
+  /** Text before the mark of the line before, and that mark. */
   #ended: { output: string; exitCode: number; line: number } | undefined
 
   constructor(step: Step, context: StepContext) {
@@ -63,7 +63,7 @@ export class StepRun {
     this.result.catch(() => {}) // whoever waits has the deadline beside it and may have left
   }
 
-  /** Whether the terminal repeats what is typed; undefined where that cannot be told. */
+  /** True where the terminal repeats what is typed; undefined where that cannot be told. */
   get isEchoed(): boolean | undefined {
     return this.#typed === 'at a prompt' ? this.#isEchoed || this.#capture.isEchoed : undefined
   }
@@ -232,7 +232,7 @@ function withoutTrace(output: string, line: string): string {
     .split('\n')
     .flatMap((text) => {
       if (!text.includes(`\\036${own}`) && !text.includes(`^^${own}`)) return [text]
-      // What a terminal in raw mode repeats may have no line end of its own.
+      // An echo in raw mode may have no line end of its own.
       const end = ends.findLast((one) => text.includes(one)) ?? text
       const rest = text.slice(text.lastIndexOf(end) + end.length)
       return rest === '' ? [] : [rest]

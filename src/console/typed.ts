@@ -107,7 +107,7 @@ export function commandLines(command: string, manner: Manner, idOf: () => string
 }
 
 /**
- * Whether `command` is typed as it is: `eval` would hide the statuses of a pipeline, show in a trace, count
+ * Decides to type `command` as it is: `eval` would hide the statuses of a pipeline, show in a trace, count
  * a status that `set -e` lets pass, and let `set -o vi` end a bash of today by a segmentation fault.
  */
 function isRaw(command: string, { isTraced, isStrict }: Manner): boolean {

@@ -4,17 +4,17 @@ import { isSimple } from './simple-command.ts'
 /** A parser's status for what it cannot read; older shells say 1. */
 const SYNTAX_STATUS = [1, 2]
 
-/** Whether a shell would wait for more lines, though nothing tells once the command has been run. */
+/** Tells whether a shell would wait for more lines, though nothing tells once the command has been run. */
 export function looksUnfinished(command: string): boolean {
   return !command.includes('\n') && /(?<!<)<<(?!<)/.test(command)
 }
 
-/** Whether the command joins its last line to one that is missing. */
+/** Tells whether the command joins its last line to one that is missing. */
 export function endsInBackslash(command: string): boolean {
   return /(?<!\\)(?:\\\\)*\\$/.test(command) && !/[#\n]/.test(command)
 }
 
-/** Whether a command that ended so may have been unfinished. */
+/** Tells whether a command that ended so may have been unfinished. */
 export function mayBeUnfinished(command: string, exitCode: number | undefined): boolean {
   return exitCode !== undefined && SYNTAX_STATUS.includes(exitCode) && !isSimple(command)
 }
