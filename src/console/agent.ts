@@ -68,6 +68,11 @@ export class Agent {
     await this.#readClock('clock', step(behindMs), options)
   }
 
+  /** Has the guest prepare for {@link identify}, before it is saved. */
+  async foreseeIdentity(options: WaitOptions = {}): Promise<void> {
+    await this.#ask('foresee', '', options)
+  }
+
   /** Sends a frame that the guest answers with what its clock shows. */
   async #readClock(
     type: 'identify' | 'clock',
@@ -91,7 +96,7 @@ export class Agent {
 
   /** Sends a frame and waits for its answer. @throws GuestError when that is a failure */
   async #ask(
-    type: 'identify' | 'clock' | 'nics',
+    type: 'foresee' | 'identify' | 'clock' | 'nics',
     payload: string | Uint8Array,
     options: WaitOptions,
   ): Promise<Uint8Array> {
