@@ -7,8 +7,14 @@
  * whether we are still the parent, and only then becomes the program.
  */
 export function bound(file: string, args: readonly string[]): [file: string, args: string[]] {
-  return checked('exec "$@"', file, args)
+  const [flag, script, ...words] = args
+  if (file !== 'sh' || flag !== '-c') return checked('exec "$@"', file, args)
+  // A script is run by the shell that looks.
+  const checkedScript = `[ "$PPID" = ${process.pid} ] || exit\n${script}`
+  return ['setpriv', [...BOUND, 'sh', '-c', checkedScript, ...words]]
 }
+
+const BOUND = ['--pdeathsig', 'KILL', '--']
 
 /**
  * The same, with a companion that kills the whole process group when descriptor 3 ends without a word:
@@ -22,7 +28,7 @@ export function leashed(file: string, args: readonly string[]): [file: string, a
 function checked(then: string, file: string, args: readonly string[]): [string, string[]] {
   const script = `[ "$PPID" = "$0" ] || exit; ${then}`
   const parent = String(process.pid)
-  return ['setpriv', ['--pdeathsig', 'KILL', '--', 'sh', '-c', script, parent, file, ...args]]
+  return ['setpriv', [...BOUND, 'sh', '-c', script, parent, file, ...args]]
 }
 
 /** What to write to descriptor 3 when the program has ended in order. */

@@ -129,12 +129,19 @@ interface Ask {
 }
 
 /** True when the lock was got, false when it is taken and `wait` is false. */
-function flock({ fd, path, wait, shared, line, signal }: Ask): Promise<boolean> {
+async function flock(ask: Ask): Promise<boolean> {
+  // Most are free, and one that does not wait needs a program less.
+  if (await take({ ...ask, wait: false })) return true
+  return ask.wait && take(ask)
+}
+
+function take({ fd, path, wait, shared, line, signal }: Ask): Promise<boolean> {
   const how = wait ? [] : ['--nonblock', '--conflict-exit-code', String(TAKEN)]
-  const bare = ['flock', shared ? '--shared' : '--exclusive', ...how, '3']
-  const lineFd = wait && line !== undefined ? open(line).fd : undefined
+  const bare = ['flock', ...how, shared ? '--shared' : '--exclusive', '3']
+  const lineFd = line === undefined ? undefined : open(line).fd
   // It locks the line for itself and not for us, so lets go of it in the moment it has what is ours.
-  const command = lineFd === undefined ? bare : ['flock', '--no-fork', '/proc/self/fd/4', ...bare]
+  const inLine = ['flock', ...how, '--no-fork', '/proc/self/fd/4', ...bare]
+  const command = lineFd === undefined ? bare : inLine
   // One that does not wait is over before it would need to be bound to us.
   const [file = '', ...args] = wait ? ['setpriv', '--pdeathsig', 'KILL', '--', ...command] : command
   const fds = lineFd === undefined ? [fd] : [fd, lineFd]

@@ -23,15 +23,31 @@ export interface Cgroup {
   isOwn: boolean
 }
 
+/** Found once, for the groups of a process hardly ever change, and each VM's start asks for them. */
+const found = new WeakMap<Host, Map<string, Promise<Cgroup[]>>>()
+
 /**
  * The control groups that a controller limits this process by: its own first, then those above, as far
  * as they can be seen. A controller is of version 1 or of 2 (cgroups(7)); where both are mounted, the
  * files of the one that does not have it are not there.
  */
-export async function cgroupsOf(
+export function cgroupsOf(
   host: Host,
   controller: string,
-  { cgroup, mountinfo }: CgroupFiles = CGROUP_FILES,
+  files: CgroupFiles = CGROUP_FILES,
+): Promise<Cgroup[]> {
+  const known = found.get(host) ?? new Map<string, Promise<Cgroup[]>>()
+  found.set(host, known)
+  const key = [controller, files.cgroup, files.mountinfo].join(' ')
+  const groups = known.get(key) ?? findCgroups(host, controller, files)
+  known.set(key, groups)
+  return groups
+}
+
+async function findCgroups(
+  host: Host,
+  controller: string,
+  { cgroup, mountinfo }: CgroupFiles,
 ): Promise<Cgroup[]> {
   const [places, mounts] = await Promise.all(
     [cgroup, mountinfo].map((file) => readText(host, file).catch(() => '')),

@@ -40,33 +40,34 @@ export async function readMemory(host: Host, files: MemoryFiles = FILES): Promis
 
 /** Undefined where the group limits nothing. */
 async function readLimit(host: Host, group: Cgroup): Promise<HostMemory | undefined> {
+  const names = NAMES[group.version]
   const read = (kind: string) => readText(host, `${group.folder}/memory.${kind}`).catch(() => '')
-  const { limits, used, cache } =
-    group.version === 1 ? await readV1(read, group) : await readV2(read)
+  const limits = await Promise.all(names.limits.map(read))
   // `max`, or there is no such file
   const total = Math.min(...limits.map((text) => Number.parseInt(text, 10)).filter(Number.isFinite))
-  if (total === Number.POSITIVE_INFINITY) return undefined
-  return { total, available: total - Number(used) + Number(cache ?? 0) }
-}
-
-type Read = (kind: string) => Promise<string>
-
-/** https://docs.kernel.org/admin-guide/cgroup-v2.html, "Memory Interface Files" */
-async function readV2(read: Read) {
-  const kinds = ['max', 'high', 'current', 'stat']
-  const [max = '', high = '', used = '', stat = ''] = await Promise.all(kinds.map(read))
-  // Beyond `high` nothing is refused, but all that wants more is slowed down until it stands.
-  return { limits: [max, high], used, cache: /^inactive_file (\d+)$/m.exec(stat)?.[1] }
-}
-
-/** https://docs.kernel.org/admin-guide/cgroup-v1/memory.html */
-async function readV1(read: Read, { isOwn }: Cgroup) {
-  const kinds = ['limit_in_bytes', 'usage_in_bytes', 'stat', 'use_hierarchy']
-  const [limit = '', used = '', stat = '', counts = ''] = await Promise.all(kinds.map(read))
+  if (total >= NO_LIMIT) return undefined
   // Without `use_hierarchy` a group's limit is not for the groups below.
-  const limits = isOwn || counts.trim() !== '0' ? [limit] : []
-  return { limits, used, cache: /^total_inactive_file (\d+)$/m.exec(stat)?.[1] }
+  if (group.version === 1 && !group.isOwn && (await read('use_hierarchy')).trim() === '0') return
+  const [used = '', stat = ''] = await Promise.all([names.used, 'stat'].map(read))
+  const cache = names.cache.exec(stat)?.[1] ?? 0
+  return { total, available: total - Number(used) + Number(cache) }
 }
+
+/**
+ * What a group's files are called (https://docs.kernel.org/admin-guide/cgroup-v1/memory.html and
+ * …/cgroup-v2.html, "Memory Interface Files"). Beyond `high` nothing is refused, but all that wants more
+ * is slowed down until it stands.
+ */
+const NAMES = {
+  1: {
+    limits: ['limit_in_bytes'],
+    used: 'usage_in_bytes',
+    cache: /^total_inactive_file (\d+)$/m,
+  },
+  2: { limits: ['max', 'high'], used: 'current', cache: /^inactive_file (\d+)$/m },
+}
+/** Version 1 says "no limit" by a number that is almost 2^63. */
+const NO_LIMIT = 2 ** 62
 
 /**
  * Bytes of ordinary memory that a process has touched and that are not swapped out; 0 where it cannot
