@@ -17,9 +17,10 @@ export class Capture {
   /** Characters of the pieces that are in no block. */
   #open = 0
   #blocks: string[] = []
-  /** What came so far, while it may still be the echo of the command. */
+  /** What the terminal may repeat first; `''` once that is known. */
+  #echo = ''
+  /** What came so far, while it may still be that. */
   #echoed = ''
-  #echoes: readonly string[] = []
   #isEchoed = false
   #matcher: Matcher | undefined
   #pieces: string[] = []
@@ -51,7 +52,7 @@ export class Capture {
 
   /** Forgets what came so far: it belonged to an earlier step. */
   clear({ echo = '' }: { echo?: string } = {}): void {
-    this.#echoes = echo === '' ? [] : echoesOf(echo)
+    this.#echo = echo
     this.#echoed = ''
     this.#isEchoed = false
     this.#pieces = []
@@ -64,16 +65,17 @@ export class Capture {
   }
 
   push(text: string): void {
-    if (this.#echoes.length === 0) {
+    if (this.#echo === '') {
       this.#take(text)
       return
     }
     this.#echoed += text
     const echoed = this.#echoed
-    if (this.#echoes.some((echo) => echoed.length < echo.length && echo.startsWith(echoed))) return
-    const echo = this.#echoes.find((one) => echoed.startsWith(one))
+    const echoes = echoesOf(this.#echo)
+    if (echoes.some((echo) => echoed.length < echo.length && echo.startsWith(echoed))) return
+    const echo = echoes.find((one) => echoed.startsWith(one))
     this.#isEchoed = echo !== undefined
-    this.#echoes = []
+    this.#echo = ''
     this.#echoed = ''
     this.#take(echoed.slice(echo?.length ?? 0))
   }

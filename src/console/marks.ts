@@ -7,6 +7,7 @@ import { randomInt } from 'node:crypto'
  *     begin   RS id "+" RS                                   what comes now is the command's output
  *     end     RS id ":" facts RS                              the shell is back; typed.ts has the facts
  *     end     RS id "=" prompt ":" status RS NL               the same in short
+ *     answer  RS id "=" prompt ":" status ";" pid RS NL       the same, of a probe
  *     banner  RS "dut-shell " pid RS NL                       a new shell of the default guest
  *
  * The lines that are typed say the marks (typed.ts), so that nothing in the shell is needed for them: no
@@ -55,7 +56,7 @@ export interface PendingLine {
 }
 
 const END = /^:(\d*):([A-Za-z]*):(p*):([\d\s]*):(\d+)(?::(\d+))?(?:;([\s\S]*))?$/
-const SHORT_END = /^=([\s\S]*):(\d+)$/
+const SHORT_END = /^=([\s\S]*):(\d+)(?:;(\d+))?$/
 
 /** 52 letters, so that an old transcript hardly ever shows the id of a line that was typed now. */
 function randomLetter(): number {
@@ -122,7 +123,13 @@ export class MarkReader {
 
 function readEnd(text: string): Omit<Prompt, 'at' | 'isAnswer'> | undefined {
   const short = SHORT_END.exec(text)
-  if (short) return { kind: 'prompt', status: Number(short[2]), isNoisy: short[1] !== '' }
+  if (short) {
+    const [, noise, status, pid] = short
+    return {
+      ...{ kind: 'prompt', status: Number(status), isNoisy: noise !== '' },
+      ...(pid !== undefined && { pid: Number(pid) }),
+    }
+  }
   const end = END.exec(text)
   if (end === null) return undefined
   const [, line, options = '', noise, each = '', status, pid, trap = ''] = end

@@ -50,9 +50,10 @@ export function heard(facts: ShellFacts, mark: Prompt, command = ''): ShellFacts
   const { status, isNoisy } = mark
   const known = { ...facts, status, isNoisy }
   // A probe's own status is the mark's before it: the command's is what the next one is to find.
-  if (mark.isAnswer && mark.facts?.line === facts.line + 1) {
+  if (mark.isAnswer && (mark.facts?.line ?? facts.line + 1) === facts.line + 1) {
     const { each, last } = facts
-    return { ...known, ...mark.facts, status: facts.status, each, last }
+    // One in short has two lines.
+    return { ...known, line: facts.line + 2, ...mark.facts, status: facts.status, each, last }
   }
   if (mark.facts) return { ...known, ...mark.facts, last: undefined }
   return { ...known, each: String(status), line: facts.line + 1, last: command.split(' ').at(-1) }

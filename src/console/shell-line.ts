@@ -1,4 +1,4 @@
-import { AbortController } from '../abort.ts'
+import { Lifeline } from '../lifeline.ts'
 import { stopSignal } from '../scope.ts'
 import type { WaitOptions } from '../wait.ts'
 import { PromptAccount } from './account.ts'
@@ -7,7 +7,7 @@ import { MarkWaits } from './mark-waits.ts'
 import type { Mark, Prompt } from './marks.ts'
 import { heard, mannerFor, NEW_SHELL, type ShellFacts } from './shell-facts.ts'
 import type { StepRun } from './step-run.ts'
-import { commandLines, type Manner, probeLine, type TypedLine } from './typed.ts'
+import { commandLines, type Manner, probeLine, quickProbe, type TypedLine } from './typed.ts'
 import { verdictOn } from './unfinished.ts'
 
 export const isPrompt = (mark: Mark) => mark.kind === 'prompt'
@@ -17,6 +17,8 @@ export interface SyncOptions extends WaitOptions {
   keys?: string
   /** Run first. */
   before?: string
+  /** Nothing in the shell keeps a mark of few bytes from being right. */
+  isShort?: boolean
 }
 
 /** The dialogue with a shell: lines that are typed, their answers, and what these tell of the shell. */
@@ -33,7 +35,7 @@ export class ShellLine {
   /** Counts what was heard. */
   heard = 0
   readonly #waits = new MarkWaits()
-  #era = new AbortController()
+  #era: Lifeline
   /** The last command that was typed; of a short mark it tells the rest. */
   #typed = ''
   /** The number of the command that was typed and whose end was not told. */
@@ -45,6 +47,7 @@ export class ShellLine {
 
   constructor(console: Console) {
     this.console = console
+    this.#era = new Lifeline(console.life)
     console.subscribe({
       text: (text) => {
         this.heard++
@@ -65,9 +68,9 @@ export class ShellLine {
     return isNoisy || isEchoed || isEdited
   }
 
-  /** Aborted when its machine goes back to an earlier state. */
-  get era(): AbortSignal {
-    return this.#era.signal
+  /** Ends when its machine goes back to an earlier state, or with the console's. */
+  get era(): Lifeline {
+    return this.#era
   }
 
   /** The step is met, or given up; its mark may come later, and is nobody's then. */
@@ -80,8 +83,8 @@ export class ShellLine {
   startOver(reason: Error): void {
     this.#open = undefined
     this.#isBannerOpen = false
-    this.#era.abort(reason)
-    this.#era = new AbortController()
+    this.#era.end(reason)
+    this.#era = new Lifeline(this.console.life)
   }
 
   /** The lines of a command, for a shell at its prompt. */
@@ -108,12 +111,13 @@ export class ShellLine {
     this.console.send(text)
   }
 
-  probe({ keys = '', before = '' }: SyncOptions = {}): void {
+  probe({ keys = '', before = '', isShort = false }: SyncOptions = {}): void {
     this.account.probed()
     const id = this.console.marks.makeId()
     this.#probe = this.console.marks.await(id, { isProbe: true })
     const { naming } = this.facts
-    this.console.send(`${keys}${probeLine(id, { before, naming })}`)
+    const line = isShort ? quickProbe(id, { before }) : probeLine(id, { before, naming })
+    this.console.send(`${keys}${line}`)
   }
 
   /** Tells whether a mark answers the last probe. */
@@ -121,10 +125,10 @@ export class ShellLine {
     mark.kind === 'prompt' && mark.isAnswer && mark.at === this.#probe
 
   /** Resolves when the shell has read everything that was typed and waits for a line. */
-  async sync({ keys, before, ...options }: SyncOptions = {}): Promise<void> {
+  async sync({ keys, before, isShort, ...options }: SyncOptions = {}): Promise<void> {
     const answer = this.mark((mark) => mark.kind === 'banner' || this.isAnswer(mark), options)
     answer.catch(() => {}) // typing may fail, and then nobody looks at it
-    this.probe({ keys, before })
+    this.probe({ keys, before, isShort })
     const { kind } = await answer
     // It has ended and will not answer; of the next one any mark will do.
     if (kind === 'banner') await this.mark(isPrompt, options)
@@ -132,7 +136,7 @@ export class ShellLine {
 
   /** The next mark that is wanted. */
   mark(wanted: (mark: Mark) => boolean, options: WaitOptions = {}): Promise<Mark> {
-    const signal = stopSignal(this.console.life.signal, this.era, options.signal)
+    const signal = stopSignal(this.#era.signal, options.signal)
     return this.#waits.next(wanted, { ...options, signal })
   }
 

@@ -17,7 +17,7 @@ const LOOK_AGAIN_MS = 50
 /** Gets a shell back that does not say by itself that it is back. */
 export class ShellRescue {
   /** Runs after a step that was not met; resolves when the shell is back or has been given up. */
-  done: Promise<void> = Promise.resolve()
+  done: Promise<void> | undefined
   readonly #line: ShellLine
   readonly #lookAside: LookAside | undefined
 
@@ -35,7 +35,7 @@ export class ShellRescue {
     const watching = async () => {
       await pause(SILENCE_MS, over) // most have ended by then
       if (over.aborted) return
-      const signal = anySignal(over, this.#line.era)
+      const signal = anySignal(over, this.#line.era.ended)
       for (let patience = SILENCE_MS; !signal.aborted; ) {
         const { heard } = this.#line
         await pause(patience, signal)
@@ -57,10 +57,10 @@ export class ShellRescue {
     this.#line.heldBy = command
     // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
     const { era, console } = this.#line
-    this.done = outsideScope(async () => {
+    const done = outsideScope(async () => {
       await console.life.moving
       for (const key of ENDING_KEYS) {
-        if (era.aborted) return
+        if (era.ended.aborted) return
         try {
           console.send(key)
           await this.#comeBack({ timeoutMs: KEY_PATIENCE_MS })
@@ -68,7 +68,12 @@ export class ShellRescue {
           return
         } catch {} // the next key
       }
-    }).catch(() => {})
+    })
+      .catch(() => {})
+      .finally(() => {
+        if (this.done === done) this.done = undefined
+      })
+    this.done = done
   }
 
   /** A console that was given up is of use again if its program has ended since. */

@@ -27,6 +27,8 @@ import { endsInBackslash, looksUnfinished, mayBeUnfinished } from './unfinished.
 
 /** How long a shell that prints at its prompt may take from an expected text to the end of its line. */
 const NOISY_END_MS = 200
+/** Given, because Node makes an exception with a stack where no reason is. */
+const OVER = new Error('the step is over')
 
 export interface ShellOptions {
   /** Runs a script beside the console, so that the kernel can be asked who has the terminal. */
@@ -59,10 +61,10 @@ export class Shell {
    *
    * @param hostname of the clone; the shell's own where none is given
    */
-  async adopt({ hostname, timeoutMs, signal }: AdoptOptions): Promise<void> {
+  async adopt({ hostname, isPlain, timeoutMs, signal }: AdoptOptions): Promise<void> {
     const name = hostname === undefined ? '' : `HOSTNAME=${shellQuote(hostname)} `
     const before = `${name}RANDOM=${randomInt(2 ** 31)}`
-    await this.#line.sync({ keys: KILL_KEY, before, timeoutMs, signal })
+    await this.#line.sync({ keys: KILL_KEY, before, isShort: isPlain, timeoutMs, signal })
     this.console.skip()
   }
 
@@ -97,12 +99,13 @@ export class Shell {
       begun?.catch(() => {}) // where the machine cannot be loaded, nobody looks at it
       await load()
       this.#line.heldBy = state?.heldBy
-      this.#rescue.done = Promise.resolve()
+      this.#rescue.done = undefined
       if (!state) return begun?.then(() => this.ready(options))
       this.#line.account.restore(state.account)
       this.#line.facts = state.facts
       this.console.marks.pending = state.lines
-      if (this.#line.account.atPrompt) await this.adopt(options)
+      const isPlain = mannerFor('true', state.facts).isQuick
+      if (this.#line.account.atPrompt) await this.adopt({ isPlain, ...options })
       this.console.skip()
     })
   }
@@ -115,7 +118,7 @@ export class Shell {
     { signal }: CmdOptions = {},
   ): Promise<CmdResult> {
     const steps = makeSteps(commands, expects, timeouts)
-    const stop = stopSignal(this.console.life.signal, this.#line.era, signal)
+    const stop = stopSignal(this.#line.era.signal, signal)
     return this.#turn.runExclusive(async () => {
       const result = await runSteps(steps, (step, i) => {
         const title = steps.length === 1 ? '' : `step ${i + 1} of ${steps.length}, `
@@ -131,7 +134,8 @@ export class Shell {
     { title, isFirst, signal }: { title: string; isFirst: boolean; signal?: AbortSignal },
   ): Promise<StepResult> {
     const era = this.#line.era
-    await waitFor(this.#rescue.done, { signal })
+    signal?.throwIfAborted()
+    if (this.#rescue.done) await waitFor(this.#rescue.done, { signal })
     await this.#rescue.takeBack(step.command)
     const run = new StepRun(step, {
       title,
@@ -154,11 +158,11 @@ export class Shell {
         },
       )
     } catch (error) {
-      const isLeft = !this.#line.account.atPrompt && !run.shellEnded && !era.aborted
-      if (isLeft && !this.console.life.ended.aborted) this.#rescue.recover(step.command)
+      const isLeft = !this.#line.account.atPrompt && !run.shellEnded
+      if (isLeft && !era.ended.aborted) this.#rescue.recover(step.command)
       throw await explained(error, this.console.life)
     } finally {
-      over.abort()
+      over.abort(OVER)
       this.#line.endStep()
     }
   }

@@ -66,6 +66,11 @@ export function probeLine(
   return `${first}${words.printf} "\\036${id}:${FACTS}:$$\\036%.0s" "$_"${TERMINAL}\n`
 }
 
+/** The same in short, for a shell that is known; what is in `before` cannot keep it from answering. */
+export function quickProbe(id: string, { before = '' }: { before?: string } = {}): string {
+  return `${before}\n\\echo "${RS}${id}=$PS1$!:$?;$$${RS}"\n`
+}
+
 /**
  * The lines to type at a prompt of bash so that it runs `command` as one, whatever is in it, and says
  * then that it is back. `eval` keeps what gives up a line (an unset variable, a division by 0) from

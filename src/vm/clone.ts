@@ -59,7 +59,7 @@ export async function clone(
       machine.qmp.execute('cont'),
       onLaunched(machine),
       machine.agent.identify({ hostname: spec.name }),
-      shell.adopt({ hostname: spec.name }),
+      shell.adopt({ hostname: spec.name, isPlain: spec.guest === 'default' }),
     ])
     onStage('devices')
     if (spec.devices.length > 0) await machine.agent.bindNics()

@@ -13,6 +13,12 @@ describe('what stands between two record separators', () => {
     ['5ec1+', { kind: 'begin', at: 1 }],
     ['5ec1=:0', { kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false }],
     ['5ec1=(env) $ :127', { kind: 'prompt', at: 1, status: 127, isNoisy: true, isAnswer: false }],
+    [
+      '5ec1=:0;4711',
+      { kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false, pid: 4711 },
+    ],
+    ['5ec1=$ :0;1:2;3', full({ status: 2, isNoisy: true, pid: 3, facts: undefined })],
+    ['5ec1=:0;', undefined],
     ['5ec1=1:2:3', { kind: 'prompt', at: 1, status: 3, isNoisy: true, isAnswer: false }],
     ['5ec1:3:himBHs::0:0', full({})],
     ['5ec1:3:himBHs:pp:0:0', full({ isNoisy: true })],

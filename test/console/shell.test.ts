@@ -293,12 +293,15 @@ describe('a step that is not met', () => {
   })
 })
 
-describe('a shell that another console set up', () => {
+describe.each([
+  { isPlain: true },
+  { isPlain: false },
+])('a shell that another console set up, %o', ({ isPlain }) => {
   test('is adopted, and driven like one of its own', async () => {
     const { shell: first, open } = await localShell()
     await first.cmd('kept=1')
     const { shell } = open()
-    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
     const { outputs, steps } = await shell.cmd(
       ['echo "$kept"', '(exit 7)', 'printf "x\\ny"', 'read -p "name? " n', 'Ada', 'echo $n'],
       ['', '', 'y', 'name? ', '', ''],
@@ -313,7 +316,7 @@ describe('a shell that another console set up', () => {
     for (let i = 0; i < 5; i++) await first.cmd(['printf x', 'echo y', 'echo z'], ['x', '', ''])
     for (let i = 0; i < 5; i++) {
       const { shell } = open()
-      await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+      await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
       expect((await shell.cmd(`echo ${i}`)).output).toBe(`${i}\n`)
     }
   })
@@ -324,11 +327,11 @@ describe('a shell that another console set up', () => {
     for (const hostname of ['vm7', 'vm-8.lan', "it's; odd"]) {
       await first.cmd('RANDOM=1')
       const { shell } = open()
-      await shell.adopt({ hostname, timeoutMs: 10_000 })
+      await shell.adopt({ hostname, isPlain, timeoutMs: 10_000 })
       const { outputs } = await shell.cmd(['echo "$HOSTNAME"', 'echo $RANDOM $RANDOM'])
       expect(outputs[0]).toBe(`${hostname}\n`)
       drawn.add(outputs[1] ?? '')
-      await first.adopt({ hostname, timeoutMs: 10_000 })
+      await first.adopt({ hostname, isPlain, timeoutMs: 10_000 })
     }
     expect(drawn.size).toBe(3)
   })
@@ -345,7 +348,7 @@ describe('a shell that another console set up', () => {
     const { pty, open } = await localShell()
     const { shell, console } = open()
     pty.write(lies)
-    await shell.adopt({ hostname: 'vm7', timeoutMs: 10_000 })
+    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
     const before = console.text
     const { outputs, steps } = await shell.cmd(['true', 'echo "${left-none}"', 'echo $HOSTNAME'])
     expect(outputs).toEqual(['', 'none\n', 'vm7\n'])
@@ -358,7 +361,24 @@ describe('a shell that another console set up', () => {
     pty.write('echo busy; sleep 100\n')
     await first.console.expect('busy', '5s')
     const { shell } = open()
-    await expect(shell.adopt({ hostname: 'vm7', timeoutMs: 300 })).rejects.toThrow('timed out')
+    await expect(shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 300 })).rejects.toThrow('timed out')
+  })
+
+  test('is adopted where its name cannot be set', async () => {
+    const { shell: first, open } = await localShell()
+    await first.cmd('readonly HOSTNAME=fixed')
+    const { shell } = open()
+    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
+    expect((await shell.cmd('echo "$HOSTNAME"')).output).toBe('fixed\n')
+  })
+
+  test('has the status of its last command after it was adopted', async () => {
+    const { shell } = await localShell()
+    for (const status of [7, 0, 1]) {
+      await shell.cmd(`(exit ${status})`)
+      await shell.adopt({ isPlain, timeoutMs: 10_000 })
+      expect((await shell.cmd('echo "$?"')).output).toBe(`${status}\n`)
+    }
   })
 })
 
