@@ -52,8 +52,8 @@ export class Agent {
    * @throws UsageError for a seed or a machine-id of another length
    */
   async identify(identity: Identity, options: WaitOptions = {}): Promise<void> {
-    const reading = await this.#readClock('identify', identityBytes(identity), options)
-    await this.setClock(options, reading)
+    const bytes = identityBytes(identity)
+    await this.setClock(options, await this.#readClock('identify', bytes, options))
   }
 
   /**
@@ -69,8 +69,8 @@ export class Agent {
   }
 
   /** Has the guest prepare for {@link identify}, before it is saved. */
-  async foreseeIdentity(options: WaitOptions = {}): Promise<void> {
-    await this.#ask('foresee', '', options)
+  async foreseeIdentity(): Promise<void> {
+    await this.#ask('foresee', '', {})
   }
 
   /** Sends a frame that the guest answers with what its clock shows. */
@@ -85,8 +85,7 @@ export class Agent {
   }
 
   /**
-   * Gives their driver to the NICs that have none, in the order of their addresses: those of a machine
-   * that was saved are without.
+   * Gives NICs their drivers, in the order of their addresses: those of a saved machine have none.
    *
    * @throws GuestError when one cannot be bound
    */
@@ -118,8 +117,7 @@ export class Agent {
    * did the first time, and sets its clock.
    */
   async renew(options: WaitOptions = {}): Promise<void> {
-    const reading = await this.#readClock('identify', newSeed(), options)
-    await this.setClock(options, reading)
+    await this.setClock(options, await this.#readClock('identify', newSeed(), options))
   }
 
   /** Says as a number what went over the port so far, once all of it has been dealt with. */
@@ -128,10 +126,7 @@ export class Agent {
     return this.#traffic
   }
 
-  /**
-   * Whether nothing went over the port since {@link settled}; asked of a guest that stands still.
-   * Then its state is one to come back to.
-   */
+  /** Tells of a guest that stands still whether nothing went over the port since {@link settled}. */
   async isQuietSince(traffic: number): Promise<boolean> {
     await this.#drained()
     return this.#traffic === traffic && !this.#reader.isInFrame

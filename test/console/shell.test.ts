@@ -293,94 +293,96 @@ describe('a step that is not met', () => {
   })
 })
 
-describe.each([
-  { isPlain: true },
-  { isPlain: false },
-])('a shell that another console set up, %o', ({ isPlain }) => {
-  test('is adopted, and driven like one of its own', async () => {
-    const { shell: first, open } = await localShell()
-    await first.cmd('kept=1')
-    const { shell } = open()
-    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
-    const { outputs, steps } = await shell.cmd(
-      ['echo "$kept"', '(exit 7)', 'printf "x\\ny"', 'read -p "name? " n', 'Ada', 'echo $n'],
-      ['', '', 'y', 'name? ', '', ''],
-    )
-    expect(outputs).toEqual(['1\n', '', 'x\ny', 'name? ', '', 'Ada\n'])
-    expect(steps[1]?.exitCode).toBe(7)
-    expect((await shell.cmd('echo a\necho b')).output).toBe('a\nb\n')
-  })
-
-  test('is adopted after many prompts, and time and again', async () => {
-    const { shell: first, open } = await localShell()
-    for (let i = 0; i < 5; i++) await first.cmd(['printf x', 'echo y', 'echo z'], ['x', '', ''])
-    for (let i = 0; i < 5; i++) {
+describe.each([{ isPlain: true }, { isPlain: false }])(
+  'a shell that another console set up, %o',
+  ({ isPlain }) => {
+    test('is adopted, and driven like one of its own', async () => {
+      const { shell: first, open } = await localShell()
+      await first.cmd('kept=1')
       const { shell } = open()
       await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
-      expect((await shell.cmd(`echo ${i}`)).output).toBe(`${i}\n`)
-    }
-  })
+      const { outputs, steps } = await shell.cmd(
+        ['echo "$kept"', '(exit 7)', 'printf "x\\ny"', 'read -p "name? " n', 'Ada', 'echo $n'],
+        ['', '', 'y', 'name? ', '', ''],
+      )
+      expect(outputs).toEqual(['1\n', '', 'x\ny', 'name? ', '', 'Ada\n'])
+      expect(steps[1]?.exitCode).toBe(7)
+      expect((await shell.cmd('echo a\necho b')).output).toBe('a\nb\n')
+    })
 
-  test('has its own name and its own random numbers', async () => {
-    const { shell: first, open } = await localShell()
-    const drawn = new Set<string>()
-    for (const hostname of ['vm7', 'vm-8.lan', "it's; odd"]) {
-      await first.cmd('RANDOM=1')
+    test('is adopted after many prompts, and time and again', async () => {
+      const { shell: first, open } = await localShell()
+      for (let i = 0; i < 5; i++) await first.cmd(['printf x', 'echo y', 'echo z'], ['x', '', ''])
+      for (let i = 0; i < 5; i++) {
+        const { shell } = open()
+        await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
+        expect((await shell.cmd(`echo ${i}`)).output).toBe(`${i}\n`)
+      }
+    })
+
+    test('has its own name and its own random numbers', async () => {
+      const { shell: first, open } = await localShell()
+      const drawn = new Set<string>()
+      for (const hostname of ['vm7', 'vm-8.lan', "it's; odd"]) {
+        await first.cmd('RANDOM=1')
+        const { shell } = open()
+        await shell.adopt({ hostname, isPlain, timeoutMs: 10_000 })
+        const { outputs } = await shell.cmd(['echo "$HOSTNAME"', 'echo $RANDOM $RANDOM'])
+        expect(outputs[0]).toBe(`${hostname}\n`)
+        drawn.add(outputs[1] ?? '')
+        await first.adopt({ hostname, isPlain, timeoutMs: 10_000 })
+      }
+      expect(drawn.size).toBe(3)
+    })
+
+    test.each([
+      ['nothing', ''],
+      ['half a line', 'left=1; echo left; '],
+      ['half an unfinished command', "echo 'left"],
+      ['lines that were not read', "sleep 0.2; echo left\nprintf 'more '\nfalse\n"],
+      ['a line and a half', 'sleep 0.2; echo left\nleft=1; echo le'],
+      ['old marks, whole and cut', "printf '\\036abc1:0\\036\\036abc'\n"],
+      ['a line end', '\n\n'],
+    ])('is adopted whatever lies there: %s', async (_, lies) => {
+      const { pty, open } = await localShell()
+      const { shell, console } = open()
+      pty.write(lies)
+      await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
+      const before = console.text
+      const { outputs, steps } = await shell.cmd(['true', 'echo "${left-none}"', 'echo $HOSTNAME'])
+      expect(outputs).toEqual(['', 'none\n', 'vm7\n'])
+      expect(steps[0]?.exitCode).toBe(0)
+      expect(console.text.slice(before.length)).toBe('none\nvm7\n')
+    })
+
+    test('and that does not wait at a prompt is given up at the deadline', async () => {
+      const { shell: first, pty, open } = await localShell()
+      pty.write('echo busy; sleep 100\n')
+      await first.console.expect('busy', '5s')
       const { shell } = open()
-      await shell.adopt({ hostname, isPlain, timeoutMs: 10_000 })
-      const { outputs } = await shell.cmd(['echo "$HOSTNAME"', 'echo $RANDOM $RANDOM'])
-      expect(outputs[0]).toBe(`${hostname}\n`)
-      drawn.add(outputs[1] ?? '')
-      await first.adopt({ hostname, isPlain, timeoutMs: 10_000 })
-    }
-    expect(drawn.size).toBe(3)
-  })
+      await expect(shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 300 })).rejects.toThrow(
+        'timed out',
+      )
+    })
 
-  test.each([
-    ['nothing', ''],
-    ['half a line', 'left=1; echo left; '],
-    ['half an unfinished command', "echo 'left"],
-    ['lines that were not read', "sleep 0.2; echo left\nprintf 'more '\nfalse\n"],
-    ['a line and a half', 'sleep 0.2; echo left\nleft=1; echo le'],
-    ['old marks, whole and cut', "printf '\\036abc1:0\\036\\036abc'\n"],
-    ['a line end', '\n\n'],
-  ])('is adopted whatever lies there: %s', async (_, lies) => {
-    const { pty, open } = await localShell()
-    const { shell, console } = open()
-    pty.write(lies)
-    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
-    const before = console.text
-    const { outputs, steps } = await shell.cmd(['true', 'echo "${left-none}"', 'echo $HOSTNAME'])
-    expect(outputs).toEqual(['', 'none\n', 'vm7\n'])
-    expect(steps[0]?.exitCode).toBe(0)
-    expect(console.text.slice(before.length)).toBe('none\nvm7\n')
-  })
+    test('is adopted where its name cannot be set', async () => {
+      const { shell: first, open } = await localShell()
+      await first.cmd('readonly HOSTNAME=fixed')
+      const { shell } = open()
+      await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
+      expect((await shell.cmd('echo "$HOSTNAME"')).output).toBe('fixed\n')
+    })
 
-  test('and that does not wait at a prompt is given up at the deadline', async () => {
-    const { shell: first, pty, open } = await localShell()
-    pty.write('echo busy; sleep 100\n')
-    await first.console.expect('busy', '5s')
-    const { shell } = open()
-    await expect(shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 300 })).rejects.toThrow('timed out')
-  })
-
-  test('is adopted where its name cannot be set', async () => {
-    const { shell: first, open } = await localShell()
-    await first.cmd('readonly HOSTNAME=fixed')
-    const { shell } = open()
-    await shell.adopt({ hostname: 'vm7', isPlain, timeoutMs: 10_000 })
-    expect((await shell.cmd('echo "$HOSTNAME"')).output).toBe('fixed\n')
-  })
-
-  test('has the status of its last command after it was adopted', async () => {
-    const { shell } = await localShell()
-    for (const status of [7, 0, 1]) {
-      await shell.cmd(`(exit ${status})`)
-      await shell.adopt({ isPlain, timeoutMs: 10_000 })
-      expect((await shell.cmd('echo "$?"')).output).toBe(`${status}\n`)
-    }
-  })
-})
+    test('has the status of its last command after it was adopted', async () => {
+      const { shell } = await localShell()
+      for (const status of [7, 0, 1]) {
+        await shell.cmd(`(exit ${status})`)
+        await shell.adopt({ isPlain, timeoutMs: 10_000 })
+        expect((await shell.cmd('echo "$?"')).output).toBe(`${status}\n`)
+      }
+    })
+  },
+)
 
 describe('calls', () => {
   test('given at once take turns', async () => {

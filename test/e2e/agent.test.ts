@@ -367,6 +367,8 @@ describe('an identity', () => {
 
   test('is that of shells which waited, too', async () => {
     await identify({ hostname: 'vm8' })
+    await identify({ hostname: 'vm9' }) // two names, and no command between them
+    await identify({ hostname: 'vm8' })
     // \h is what bash looked up when it started.
     const names = `prompt='\\h'; echo "$HOSTNAME \${prompt@P}"`
     for (let i = 0; i < 3; i++) expect(await text(names)).toBe('vm8 vm8\n')
