@@ -57,11 +57,18 @@ test('a guest’s testpmd that logs all it does answers whole', { timeout: 200_0
   await bindDriver(vm, 0, UIO)
   const pmd = await testpmd(vm, { eal: ['--log-level=pmd.net.virtio.*:8', '--log-level=lib.*:8'] })
   const asked = await askAllTheTime(pmd, async () => {
-    for (let i = 0; i < 30; i++) await vm.qmp('set_link', { name: 'nic0', up: i % 2 === 1 })
-    await pmd.waitLinkUp(0)
+    for (let i = 0; i < 30; i++) {
+      const link = i % 2 === 1 ? 'up' : 'down'
+      await vm.qmp('set_link', { name: 'nic0', up: link === 'up' })
+      // QEMU before 8.1 does not hear that DPDK unmasks an interrupt with one byte of the PCI command
+      // register: what the device raised between the driver's read of its status and the unmasking is
+      // never delivered, nor anything after it. Once testpmd knows the link it has unmasked.
+      await expect.poll(async () => (await pmd.portInfo(0)).link, { timeout: 30_000 }).toBe(link)
+    }
   })
   expect(asked).toBeGreaterThan(0)
   expect(pmd.program.console.text).toMatch(/virtio_\w+\(\): /)
+  expect(pmd.program.console.text).toContain('link state change event')
   expect(await pmd.cmd('show port stats 7', { check: false })).toMatch(/^Invalid port 7\n/)
   await expect(pmd.cmd('show port stats 7')).rejects.toThrow('Invalid port 7')
   await pmd.close()
