@@ -9,6 +9,7 @@ export async function defaultConcurrency(
   host: Host,
   specs: readonly ResolvedSpec[],
 ): Promise<number> {
+  if (specs.length < 2) return 1
   const [cores, { available }] = await Promise.all([readParallelism(host), readMemory(host)])
   return concurrencyIn({ cores, memory: available }, specs)
 }
