@@ -68,11 +68,6 @@ export class Agent {
     await this.#readClock('clock', step(behindMs), options)
   }
 
-  /** Has the guest prepare for {@link identify}, before it is saved. */
-  async foreseeIdentity(): Promise<void> {
-    await this.#ask('foresee', '', {})
-  }
-
   /** Sends a frame that the guest answers with what its clock shows. */
   async #readClock(
     type: 'identify' | 'clock',
@@ -95,7 +90,7 @@ export class Agent {
 
   /** Sends a frame and waits for its answer. @throws GuestError when that is a failure */
   async #ask(
-    type: 'foresee' | 'identify' | 'clock' | 'nics',
+    type: 'identify' | 'clock' | 'nics',
     payload: string | Uint8Array,
     options: WaitOptions,
   ): Promise<Uint8Array> {

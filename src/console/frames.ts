@@ -15,7 +15,6 @@ export const ToGuest = {
   clock: 10,
   nics: 11,
   probe: 12,
-  foresee: 13,
 } as const
 
 export const FromGuest = {

@@ -36,6 +36,7 @@ export async function buildGuest(options: BuildOptions): Promise<Built> {
   }
   onProgress('compiling its agent')
   await compileAgent(options)
+  await compileBuiltin(options)
   onProgress('asking the package archive')
   await unpackPackages(options)
   onProgress('packing its root image')
@@ -61,6 +62,15 @@ async function compileAgent(options: BuildOptions): Promise<void> {
   await step(options, 'truncate', ['--size=%512', `${folder}/agent`])
 }
 
+/** What the guest's bashes load when they start; see fixtures/guest/bash/name.c. */
+async function compileBuiltin(options: BuildOptions): Promise<void> {
+  const { recipe, folder } = options
+  await step(options, ARCHS[recipe.architecture].compiler, [
+    ...['-shared', '-fPIC', '-O2', '-std=c11', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-s'],
+    ...['-o', `${folder}/recipe/name.so`, `${folder}/recipe/bash/name.c`],
+  ])
+}
+
 const INSTALLED = ['--variant=essential']
 /** Packages of another processor: none of their programs is run, and customize.sh does what is left. */
 const UNPACKED = [
@@ -71,7 +81,7 @@ const UNPACKED = [
 async function unpackPackages(options: BuildOptions): Promise<void> {
   const { recipe, folder, onProgress, host, signal } = options
   const script = Buffer.from(recipe.files.get('customize.sh') ?? '').toString()
-  const given = ['agent', 'recipe/modules.txt', 'recipe/pmds.txt']
+  const given = ['agent', 'recipe/name.so', 'recipe/modules.txt', 'recipe/pmds.txt']
   const hooks = [
     'mkdir "$1/vitest-dut"',
     ...given.map((name) => `upload ${quote(`${folder}/${name}`)} /vitest-dut/${baseName(name)}`),

@@ -22,7 +22,7 @@ import { sealTemplate, type Template, type TemplateLabel } from './template-file
 import { dropTemplate, openDraft } from './template-shelf.ts'
 
 /** Of another layout are other templates. */
-const LAYOUT = 8
+const LAYOUT = 9
 
 /** Why a VM of this shape cannot be a clone; undefined where it can. */
 export function whyNoTemplate(spec: ResolvedSpec): string | undefined {
@@ -179,7 +179,6 @@ async function makeTemplate(
           )
         },
       })
-      await machine.agent.foreseeIdentity()
       await saveState(host, machine, { path: `${draft}/state`, withMemory })
     } finally {
       await discard(machine)
