@@ -37,6 +37,7 @@ export function useSectionProcesses() {
       `for process in /proc/[0-9]*; do
         case "$(readlink "$process/fd/3")" in ${locks.path}/section-*) ;; *) continue;; esac
         case "$(tr '\\0' ' ' <"$process/cmdline")" in
+          'flock --nonblock '*) ;; # does not wait
           'flock --no-fork '*) echo behind;;
           'flock '*) echo first;;
         esac
