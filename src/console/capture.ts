@@ -2,28 +2,24 @@ import { type DutErrorDetails, GuestError } from '../errors.ts'
 import { formatSize } from '../format.ts'
 import { echoesOf } from './line.ts'
 import { Matcher, type Pattern } from './pattern.ts'
+import { Pieces } from './pieces.ts'
 
 /** Characters that a step may print. */
 export const MOST_PRINTED = 64 * 2 ** 20
-/** A console gives 16 bytes at a time: as many pieces become one string. */
-const PIECES = 4096
-const BLOCK = 2 ** 20
+/** Characters that are left of a step that printed more. */
+const KEPT = 2 ** 20
 
 /** What a step prints, from the moment it is typed, and where in it the expected text ends. */
 export class Capture {
   readonly #pattern: Pattern
   readonly #onOver: () => void
-  #length = 0
-  /** Characters of the pieces that are in no block. */
-  #open = 0
-  #blocks: string[] = []
+  readonly #output = new Pieces()
   /** What the terminal may repeat first; `''` once that is known. */
   #echo = ''
   /** What came so far, while it may still be that. */
   #echoed = ''
   #isEchoed = false
   #matcher: Matcher | undefined
-  #pieces: string[] = []
   #matchedFrom: number | undefined
   #matchedAt: number | undefined
 
@@ -55,10 +51,7 @@ export class Capture {
     this.#echo = echo
     this.#echoed = ''
     this.#isEchoed = false
-    this.#pieces = []
-    this.#blocks = []
-    this.#length = 0
-    this.#open = 0
+    this.#output.clear()
     this.#matcher = this.#pattern === '' ? undefined : new Matcher(this.#pattern)
     this.#matchedFrom = undefined
     this.#matchedAt = undefined
@@ -90,21 +83,15 @@ export class Capture {
   }
 
   #keep(text: string): void {
-    this.#pieces.push(text)
-    this.#length += text.length
-    this.#open += text.length
-    if (this.#pieces.length < PIECES && this.#open < BLOCK) return
-    const isOver = this.#length > MOST_PRINTED
-    this.#blocks = isOver ? this.#blocks.slice(-1) : this.#blocks
-    this.#blocks.push(this.#pieces.join(''))
-    this.#pieces = []
-    this.#open = 0
-    if (isOver) this.#onOver()
+    this.#output.push(text)
+    if (this.#output.length <= MOST_PRINTED) return
+    this.#output.keep(KEPT)
+    this.#onOver()
   }
 
   /** All that was printed. */
   get printed(): string {
-    return [...this.#blocks, ...this.#pieces, this.#echoed].join('')
+    return this.#output.text + this.#echoed
   }
 
   /** What was printed before the match. */

@@ -7,6 +7,7 @@ import { waitFor } from '../wait.ts'
 import { type Mark, MarkReader } from './marks.ts'
 import { Outbox } from './outbox.ts'
 import { describePattern, Matcher, type Pattern } from './pattern.ts'
+import { Pieces } from './pieces.ts'
 import { Redactor } from './redactor.ts'
 import type { ByteStream } from './stream.ts'
 import { Tokenizer } from './tokens.ts'
@@ -47,7 +48,7 @@ export class Console {
   /** What a shell said before anybody listened to it. */
   #unheard: Mark[] = []
   #redactor = new Redactor('')
-  #text = ''
+  readonly #printed = new Pieces()
   #dropped = 0
   #readUpTo = 0
 
@@ -70,12 +71,12 @@ export class Console {
 
   /** Everything that was printed, as far as it is remembered (the last million characters). */
   get text(): string {
-    return this.#text
+    return this.#printed.text
   }
 
   /** The last `lines` lines that were printed. */
   tail(lines = 20): string {
-    return this.#text.trimEnd().split('\n').slice(-lines).join('\n')
+    return this.text.trimEnd().split('\n').slice(-lines).join('\n')
   }
 
   /** Types `data` as it is; end a line with `\n`. */
@@ -134,7 +135,7 @@ export class Console {
       const end = matcher.push(text)
       if (end !== undefined) found.resolve(from + end.to)
     }
-    push(this.#text.slice(from - this.#dropped))
+    push(this.text.slice(from - this.#dropped))
     const unsubscribe = this.subscribe({ text: push })
     try {
       const end = await waitFor(found.promise, {
@@ -150,7 +151,7 @@ export class Console {
       })
       this.#readUpTo = end
       // What was printed first may be forgotten by now.
-      return this.#text.slice(Math.max(0, from - this.#dropped), end - this.#dropped)
+      return this.text.slice(Math.max(0, from - this.#dropped), end - this.#dropped)
     } finally {
       unsubscribe()
     }
@@ -158,7 +159,7 @@ export class Console {
 
   /** Counts all that was printed so far as read, so that `expect` looks only at what comes. */
   skip(): void {
-    this.#readUpTo = this.#dropped + this.#text.length
+    this.#readUpTo = this.#dropped + this.#printed.length
   }
 
   /** Hears everything from now on, in order, and the marks that nobody has heard; the result ends it. */
@@ -188,10 +189,9 @@ export class Console {
   }
 
   #remember(text: string): void {
-    this.#text += text
-    if (this.#text.length <= 2 * REMEMBERED) return
-    const drop = this.#text.length - REMEMBERED
-    this.#text = this.#text.slice(drop)
-    this.#dropped += drop
+    this.#printed.push(text)
+    if (this.#printed.length <= 2 * REMEMBERED) return
+    this.#dropped += this.#printed.length - REMEMBERED
+    this.#printed.keep(REMEMBERED)
   }
 }
