@@ -56,6 +56,7 @@ test(
         ({ stdout }) => stdout,
         (error: Error) => error.message,
       )
+    await vm.exec('head -c 90M /dev/urandom >/dev/shm/x && rm /dev/shm/x', { check: true })
     expect(await fill('/full')).toMatch(/No space left/)
     expect((await vm.exec('echo alive')).stdout).toBe('alive\n')
     await fill('/dev/shm/full')
