@@ -59,9 +59,13 @@ describe('templates that nobody uses', () => {
 
   test('stay where they take no memory', async () => {
     await fill(tmpdir())
-    const { stdout } = await host.run('stat', ['--file-system', '--format=%T', '--', store])
-    expect(stdout).not.toBe('tmpfs\n')
-    expect(await dropForMemory(host, opened(), M)).toBe(false)
+    // All folders of a machine can be in memory, as in a live system.
+    const disk = { exitCode: 0, stdout: 'ext2/ext3\n' }
+    const run: Host['run'] = async (file, args, options) => {
+      const result = await host.run(file, args, options)
+      return file === 'stat' ? { ...result, ...disk } : result
+    }
+    expect(await dropForMemory({ ...host, run }, opened(), M)).toBe(false)
     expect(await left()).toEqual(KEYS)
   })
 
