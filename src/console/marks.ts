@@ -33,7 +33,7 @@ export interface Prompt {
     /** `$-`: the shell's options, a letter each. */
     options: string
     /** A DEBUG trap is set; looked at by lines that are typed with care only. */
-    hasTrap: boolean
+    hasTrap?: boolean
   }
   /** This answers a probe, not a command. */
   isAnswer: boolean
@@ -132,10 +132,13 @@ function readEnd(text: string): Omit<Prompt, 'at' | 'isAnswer'> | undefined {
   }
   const end = END.exec(text)
   if (end === null) return undefined
-  const [, line, options = '', noise, each = '', status, pid, trap = ''] = end
+  const [, line, options = '', noise, each = '', status, pid, trap] = end
   return {
     ...{ kind: 'prompt', status: Number(status), isNoisy: noise !== '' },
-    facts: { each, line: Number(line), options, hasTrap: trap.trim() !== '' },
+    facts: {
+      ...{ each, line: Number(line), options },
+      ...(trap !== undefined && { hasTrap: trap.trim() !== '' }), // a probe does not look
+    },
     ...(pid !== undefined && { pid: Number(pid) }),
   }
 }

@@ -4,7 +4,7 @@ import { readerOf } from './cuts.ts'
 
 const full = (body: Partial<{ status: number; isNoisy: boolean; facts: object; pid: number }>) => ({
   ...{ kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false },
-  ...{ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: false } },
+  ...{ facts: { each: '0', line: 3, options: 'himBHs' } },
   ...body,
 })
 
@@ -23,11 +23,11 @@ describe('what stands between two record separators', () => {
     ['5ec1:3:himBHs::0:0', full({})],
     ['5ec1:3:himBHs:pp:0:0', full({ isNoisy: true })],
     ['5ec1:3:himBHs::0:7:4711', full({ status: 7, pid: 4711 })],
+    ['5ec1:3:himxBHs::1 0:0', full({ facts: { each: '1 0', line: 3, options: 'himxBHs' } })],
     [
-      '5ec1:3:himxBHs::1 0:0',
-      full({ facts: { each: '1 0', line: 3, options: 'himxBHs', hasTrap: false } }),
+      '5ec1:3:himBHs::0:0;',
+      full({ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: false } }),
     ],
-    ['5ec1:3:himBHs::0:0;', full({})],
     [
       "5ec1:3:himBHs::0:0;trap -- 'echo a\necho b' DEBUG\n",
       full({ facts: { each: '0', line: 3, options: 'himBHs', hasTrap: true } }),

@@ -284,6 +284,13 @@ describe('a step that is not met', () => {
     expect((await shell.cmd('echo fine')).output).toBe('fine\n')
   })
 
+  test('a trap that runs before each command is not forgotten by a probe', async () => {
+    const { shell } = await localShell()
+    await shell.cmd(`trap 'echo dbg' DEBUG`)
+    await shell.adopt({ timeoutMs: 10_000 })
+    expect((await shell.cmd('echo token')).output).toBe('dbg\ntoken\n')
+  })
+
   test('a shell that ends is reported, and the next one is used', async () => {
     const { shell } = await localShell({ respawn: true })
     await shell.cmd('v=1')
