@@ -14,9 +14,9 @@ export class Capture {
   readonly #pattern: Pattern
   readonly #onOver: () => void
   readonly #output = new Pieces()
-  /** What the terminal may repeat first; `''` once that is known. */
+  /** The line that the terminal may repeat first; `''` once that is known. */
   #echo = ''
-  /** What came so far, while it may still be that. */
+  /** All text so far, while it may still be that line. */
   #echoed = ''
   #isEchoed = false
   #matcher: Matcher | undefined

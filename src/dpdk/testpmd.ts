@@ -37,7 +37,7 @@ export interface TestpmdCmdOptions {
  */
 const CLEARS = 10
 
-/** What else a link that does not come up in a guest can be: see `waitLinkUp`. */
+/** Another reason for a link that does not come up in a guest: see `waitLinkUp`. */
 const LOST = ` QEMU before 8.1 loses interrupts of links that change fast: args: ['--no-lsc-interrupt']`
 
 /** A running testpmd, driven by its prompt. */

@@ -1,3 +1,6 @@
+/** Words before a program that the kernel kills when we end. */
+export const BOUND = ['setpriv', '--pdeathsig', 'KILL', '--'] as const
+
 /**
  * The command that runs a program bound to this process: the kernel kills it when we end, however we
  * do (prctl(2), PR_SET_PDEATHSIG).
@@ -11,10 +14,8 @@ export function bound(file: string, args: readonly string[]): [file: string, arg
   if (file !== 'sh' || flag !== '-c') return checked('exec "$@"', file, args)
   // A script is run by the shell that looks.
   const checkedScript = `[ "$PPID" = ${process.pid} ] || exit\n${script}`
-  return ['setpriv', [...BOUND, 'sh', '-c', checkedScript, ...words]]
+  return withSetpriv(['sh', '-c', checkedScript, ...words])
 }
-
-const BOUND = ['--pdeathsig', 'KILL', '--']
 
 /**
  * The same, with a companion that kills the whole process group when descriptor 3 ends without a word:
@@ -28,7 +29,12 @@ export function leashed(file: string, args: readonly string[]): [file: string, a
 function checked(then: string, file: string, args: readonly string[]): [string, string[]] {
   const script = `[ "$PPID" = "$0" ] || exit; ${then}`
   const parent = String(process.pid)
-  return ['setpriv', [...BOUND, 'sh', '-c', script, parent, file, ...args]]
+  return withSetpriv(['sh', '-c', script, parent, file, ...args])
+}
+
+function withSetpriv(command: readonly string[]): [string, string[]] {
+  const [setpriv, ...options] = BOUND
+  return [setpriv, [...options, ...command]]
 }
 
 /** What to write to descriptor 3 when the program has ended in order. */

@@ -10,6 +10,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { firstLine, InfrastructureError } from '../errors.ts'
+import { BOUND } from './bound.ts'
 import type { HostLock, LockOptions } from './host.ts'
 import { missing } from './missing.ts'
 import { run } from './run.ts'
@@ -143,7 +144,7 @@ function take({ fd, path, wait, shared, line, signal }: Ask): Promise<boolean> {
   const inLine = ['flock', ...how, '--no-fork', '/proc/self/fd/4', ...bare]
   const command = lineFd === undefined ? bare : inLine
   // One that does not wait is over before it would need to be bound to us.
-  const [file = '', ...args] = wait ? ['setpriv', '--pdeathsig', 'KILL', '--', ...command] : command
+  const [file = '', ...args] = wait ? [...BOUND, ...command] : command
   const fds = lineFd === undefined ? [fd] : [fd, lineFd]
   const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe', ...fds] })
   if (lineFd !== undefined) closeSync(lineFd)

@@ -62,7 +62,7 @@ async function compileAgent(options: BuildOptions): Promise<void> {
   await step(options, 'truncate', ['--size=%512', `${folder}/agent`])
 }
 
-/** What the guest's bashes load when they start; see fixtures/guest/bash/name.c. */
+/** Compiles the builtin that the guest's bashes load when they start: fixtures/guest/bash/name.c. */
 async function compileBuiltin(options: BuildOptions): Promise<void> {
   const { recipe, folder } = options
   await step(options, ARCHS[recipe.architecture].compiler, [

@@ -15,6 +15,9 @@ export const CGROUP_FILES: CgroupFiles = {
   mountinfo: '/proc/self/mountinfo',
 }
 
+/** Bytes that stand for "no limit": version 1 has a number for it that is almost 2^63. */
+export const NO_LIMIT = 2 ** 62
+
 export interface Cgroup {
   version: 1 | 2
   /** Folder of its files. */

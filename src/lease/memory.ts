@@ -1,5 +1,5 @@
 import type { Host } from '../host/host.ts'
-import { CGROUP_FILES, type Cgroup, type CgroupFiles, cgroupsOf } from './cgroups.ts'
+import { CGROUP_FILES, type Cgroup, type CgroupFiles, cgroupsOf, NO_LIMIT } from './cgroups.ts'
 import { readText } from './read-text.ts'
 
 /** Ordinary memory, without huge pages. */
@@ -54,7 +54,7 @@ async function readLimit(host: Host, group: Cgroup): Promise<HostMemory | undefi
 }
 
 /**
- * What a group's files are called (https://docs.kernel.org/admin-guide/cgroup-v1/memory.html and
+ * Names of a group's files (https://docs.kernel.org/admin-guide/cgroup-v1/memory.html and
  * …/cgroup-v2.html, "Memory Interface Files"). Beyond `high` nothing is refused, but all that wants more
  * is slowed down until it stands.
  */
@@ -66,8 +66,6 @@ const NAMES = {
   },
   2: { limits: ['max', 'high'], used: 'current', cache: /^inactive_file (\d+)$/m },
 }
-/** Version 1 says "no limit" by a number that is almost 2^63. */
-const NO_LIMIT = 2 ** 62
 
 /**
  * Bytes of ordinary memory that a process has touched and that are not swapped out; 0 where it cannot

@@ -1,5 +1,5 @@
 import type { Host } from '../host/host.ts'
-import { type CgroupFiles, cgroupsOf } from './cgroups.ts'
+import { type CgroupFiles, cgroupsOf, NO_LIMIT } from './cgroups.ts'
 import { readText } from './read-text.ts'
 
 /** How many huge pages of a size the control groups of this process let it have. */
@@ -48,8 +48,7 @@ export async function readPageLimit(
   )
   const pages = (kind: keyof PageLimit) =>
     Math.floor(Math.min(...limits.map((limit) => limit[kind])) / bytes)
-  // Version 1 says "no limit" by a number that is almost 2^63.
-  return pages('total') * bytes < 2 ** 62
+  return pages('total') * bytes < NO_LIMIT
     ? { total: pages('total'), free: pages('free') }
     : undefined
 }
