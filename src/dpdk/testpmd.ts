@@ -37,6 +37,9 @@ export interface TestpmdCmdOptions {
  */
 const CLEARS = 10
 
+/** Some slices of the kernel's scheduler: so long a thread may wait where CPUs are few. */
+const SLICES_MS = 30
+
 /** Another reason for a link that does not come up in a guest: see `waitLinkUp`. */
 const LOST = ` QEMU before 8.1 loses interrupts of links that change fast: args: ['--no-lsc-interrupt']`
 
@@ -132,9 +135,18 @@ export class Testpmd implements AsyncDisposable {
     for (let i = 0; i < CLEARS; i++) {
       await this.cmd('clear port stats all')
       await this.cmd('clear fwd stats all')
-      if ((await this.allPortStats()).every(isClear)) break
+      if (await this.#staysClear()) break
     }
     this.#drops.clear()
+  }
+
+  /** Looks twice: the thread that polls may have had to wait for a CPU with the old value in its hands. */
+  async #staysClear(): Promise<boolean> {
+    const isAllClear = async () => (await this.allPortStats()).every(isClear)
+    if (!(await isAllClear())) return false
+    let looks = 0
+    await poll(() => looks++ > 0 || undefined, { everyMs: SLICES_MS })
+    return isAllClear()
   }
 
   /** Takes effect at the next `start`. */
