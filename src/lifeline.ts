@@ -19,6 +19,7 @@ export class Lifeline {
   readonly #parent: Lifeline | undefined
   #alarm = new AbortController()
   #still: { why: Standstill; over: PromiseWithResolvers<void> } | undefined
+  #standstills = 0
   /** Made once between two alarms, because each command of a VM asks for it. */
   #signal: { joined: AbortSignal; parent: AbortSignal | undefined } | undefined
 
@@ -54,6 +55,11 @@ export class Lifeline {
     return this.#still?.why ?? this.#parent?.still
   }
 
+  /** How often it has stood still: where this is the same after a wait, the wait had all of its time. */
+  get standstills(): number {
+    return this.#standstills + (this.#parent?.standstills ?? 0)
+  }
+
   /** Looks for what keeps everything from moving that nothing has told of; undefined where all is well. */
   async diagnose(): Promise<string | undefined> {
     return this.still?.hint ?? (await this.onDiagnose?.()) ?? this.#parent?.diagnose()
@@ -70,6 +76,7 @@ export class Lifeline {
   }
 
   standStill(why: Standstill): void {
+    if (!this.#still) this.#standstills++
     const over = this.#still?.over ?? Promise.withResolvers<void>()
     this.#still = { why, over }
     if (why.cause) this.alarm(why.cause)

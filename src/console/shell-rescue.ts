@@ -56,17 +56,13 @@ export class ShellRescue {
   recover(command: string): void {
     this.#line.heldBy = command
     // Not in the scope of the test whose step it was: that has ended, and so would every wait in it.
-    const { era, console } = this.#line
+    const { era } = this.#line
     const done = outsideScope(async () => {
-      await console.life.moving
       for (const key of ENDING_KEYS) {
         if (era.ended.aborted) return
-        try {
-          console.send(key)
-          await this.#comeBack({ timeoutMs: KEY_PATIENCE_MS })
-          this.#line.heldBy = undefined
-          return
-        } catch {} // the next key
+        if (!(await this.#endBy(key))) continue
+        this.#line.heldBy = undefined
+        return
       }
     })
       .catch(() => {})
@@ -74,6 +70,24 @@ export class ShellRescue {
         if (this.done === done) this.done = undefined
       })
     this.done = done
+  }
+
+  /** Types a key that ends a program; whether the shell came back in its time, in which its machine ran. */
+  async #endBy(key: string): Promise<boolean> {
+    const { era, console } = this.#line
+    for (;;) {
+      await console.life.moving
+      const { standstills } = console.life
+      const { signal } = era
+      try {
+        console.send(key)
+        await this.#comeBack({ timeoutMs: KEY_PATIENCE_MS, signal })
+        return true
+      } catch {
+        const hadItsTime = !signal.aborted && standstills === console.life.standstills
+        if (hadItsTime || era.ended.aborted) return false
+      }
+    }
   }
 
   /** A console that was given up is of use again if its program has ended since. */
@@ -126,7 +140,7 @@ export class ShellRescue {
     // A bash that was just starting a program may have lost sight of it, and wait for it all the same
     // when it starts the next.
     await this.#line.sync({ ...options, keys: '\n', before: '(:)' }).catch((error: unknown) => {
-      this.#renameNext()
+      if (!options.signal?.aborted) this.#renameNext()
       throw error
     })
   }

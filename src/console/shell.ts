@@ -10,7 +10,7 @@ import type { LookAside } from './foreground.ts'
 import { isCutOff, isPlainLine, shellQuote } from './line.ts'
 import type { Pattern } from './pattern.ts'
 import { foreseen, mannerFor } from './shell-facts.ts'
-import { KILL_KEY } from './shell-keys.ts'
+import { KILL_KEY, SYNC_PATIENCE_MS } from './shell-keys.ts'
 import { isPrompt, ShellLine } from './shell-line.ts'
 import { ShellRescue } from './shell-rescue.ts'
 import type { AdoptOptions, ShellState } from './shell-state.ts'
@@ -135,13 +135,12 @@ export class Shell {
   ): Promise<StepResult> {
     const era = this.#line.era
     signal?.throwIfAborted()
-    if (this.#rescue.done) await waitFor(this.#rescue.done, { signal })
-    await this.#rescue.takeBack(step.command)
     const run = new StepRun(step, {
       title,
       console: this.console,
       probe: () => this.#line.account.probing || this.#line.probe(),
     })
+    await this.#free(run, signal)
     this.#line.step = run
     const over = new AbortController()
     try {
@@ -165,6 +164,20 @@ export class Shell {
       over.abort(OVER)
       this.#line.endStep()
     }
+  }
+
+  /** Waits until the command before has let go of the console. */
+  async #free(run: StepRun, signal?: AbortSignal): Promise<void> {
+    const { timeoutMs, command } = run.step
+    const { life } = this.console
+    if (this.#rescue.done) {
+      await waitFor(this.#rescue.done, {
+        timeoutMs: life.still ? timeoutMs : Math.max(timeoutMs, SYNC_PATIENCE_MS),
+        signal,
+        onTimeout: (elapsedMs) => run.timeoutError(elapsedMs),
+      })
+    }
+    await this.#rescue.takeBack(command)
   }
 
   async #type({ command, expect }: Step, run: StepRun, isFirst: boolean): Promise<void> {

@@ -47,7 +47,11 @@ export async function localShell({ respawn = false, lookAside = false } = {}) {
   const feed = (text: string) => hearing.forEach((hear) => void hear(Buffer.from(text)))
   const open = () => {
     const console = new Console(stream, { life, vm: 'vm0', dut: 'dut0' })
-    const look = async (script: string) => (await host.run('bash', ['-c', script])).stdout
+    const look = async (script: string) => {
+      const { stdout } = await host.run('bash', ['-c', script])
+      life.signal.throwIfAborted() // as a guest's agent does not answer
+      return stdout
+    }
     return { console, shell: new Shell(console, lookAside ? { lookAside: look } : {}) }
   }
   const { console, shell } = open()
