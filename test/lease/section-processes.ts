@@ -34,9 +34,8 @@ export function useSectionProcesses() {
   async function flocksWaiting(where: 'first' | 'behind' | 'all' = 'all'): Promise<number> {
     const { stdout } = await localHost().run('sh', [
       '-c',
-      `for process in /proc/[0-9]*; do
-        case "$(readlink "$process/fd/3")" in ${locks.path}/section-*) ;; *) continue;; esac
-        case "$(tr '\\0' ' ' <"$process/cmdline")" in
+      `find /proc/[0-9]*/fd/3 -maxdepth 0 -lname '${locks.path}/section-*' 2>/dev/null | while read -r fd; do
+        case "$(tr '\\0' ' ' <"\${fd%/fd/3}/cmdline")" in
           'flock --nonblock '*) ;; # does not wait
           'flock --no-fork '*) echo behind;;
           'flock '*) echo first;;
