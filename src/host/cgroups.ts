@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import type { Host } from '../host/host.ts'
+import type { Host } from './host.ts'
 import { readText } from './read-text.ts'
 
 /** The kernel's files about the control groups of this process; other files only in tests. */
@@ -26,53 +26,87 @@ export interface Cgroup {
   isOwn: boolean
 }
 
-/** Found once, for the groups of a process hardly ever change, and each VM's start asks for them. */
+/** Found once, for the groups of this process hardly ever change, and each VM's start asks for them. */
 const found = new WeakMap<Host, Map<string, Promise<Cgroup[]>>>()
 
 /**
  * The control groups that a controller limits this process by: its own first, then those above, as far
- * as they can be seen. A controller is of version 1 or of 2 (cgroups(7)); where both are mounted, the
- * files of the one that does not have it are not there.
+ * as they can be seen. A controller is of version 1 or of 2 (cgroups(7)).
  */
 export function cgroupsOf(
   host: Host,
   controller: string,
   files: CgroupFiles = CGROUP_FILES,
 ): Promise<Cgroup[]> {
-  const known = found.get(host) ?? new Map<string, Promise<Cgroup[]>>()
-  found.set(host, known)
-  const key = [controller, files.cgroup, files.mountinfo].join(' ')
-  const groups = known.get(key) ?? findCgroups(host, controller, files)
-  known.set(key, groups)
-  return groups
+  return once(found, host, [controller, files.cgroup, files.mountinfo].join(' '), () =>
+    findCgroups(host, controller, files),
+  )
 }
 
-async function findCgroups(
+/** The same, of any process, as it is now. */
+export async function findCgroups(
   host: Host,
   controller: string,
   { cgroup, mountinfo }: CgroupFiles,
 ): Promise<Cgroup[]> {
-  const [places, mounts] = await Promise.all(
-    [cgroup, mountinfo].map((file) => readText(host, file).catch(() => '')),
-  )
+  const [places, mounts] = await Promise.all([
+    readText(host, cgroup).catch(() => ''),
+    once(mounted, host, [controller, mountinfo].join(' '), () =>
+      findMounts(host, controller, mountinfo),
+    ),
+  ])
   const path = (version: 1 | 2) => {
-    for (const [, of = '', at = ''] of (places ?? '').matchAll(/^\d+:([^:]*):(\/.*)$/gm)) {
+    for (const [, of = '', at = ''] of places.matchAll(/^\d+:([^:]*):(\/.*)$/gm)) {
       if (version === 2 ? of === '' : of.split(',').includes(controller)) return at
     }
     return undefined
   }
-  return ([1, 2] as const).flatMap((version) => {
+  return mounts.flatMap(({ version, ...mount }) => {
     const at = path(version)
-    const mount = mountOf(mounts ?? '', version, controller)
-    if (at === undefined || mount === undefined) return []
+    if (at === undefined) return []
     return foldersOf(mount, at).map((folder, i) => ({ version, folder, isOwn: i === 0 }))
   })
 }
 
 interface Mount {
+  version: 1 | 2
   /** The group whose folder is at the mount point. */
   root: string
   point: string
+}
+
+/** Found once: a controller stays where it is for as long as it is used. */
+const mounted = new WeakMap<Host, Map<string, Promise<Mount[]>>>()
+
+async function findMounts(host: Host, controller: string, mountinfo: string): Promise<Mount[]> {
+  const lines = await readText(host, mountinfo).catch(() => '')
+  const one = mountOf(lines, 1, controller)
+  const two = mountOf(lines, 2, controller)
+  return [
+    ...(one ? [one] : []),
+    ...(two && (await hasController(host, two, controller)) ? [two] : []),
+  ]
+}
+
+/** Where both versions are mounted, a controller is of one of them. */
+async function hasController(host: Host, { point }: Mount, controller: string): Promise<boolean> {
+  const controllers = await readText(host, posix.join(point, 'cgroup.controllers')).catch(
+    () => undefined,
+  )
+  return controllers === undefined || controllers.trim().split(' ').includes(controller)
+}
+
+function once<T>(
+  known: WeakMap<Host, Map<string, Promise<T>>>,
+  host: Host,
+  key: string,
+  find: () => Promise<T>,
+): Promise<T> {
+  const ofHost = known.get(host) ?? new Map<string, Promise<T>>()
+  known.set(host, ofHost)
+  const value = ofHost.get(key) ?? find()
+  ofHost.set(key, value)
+  return value
 }
 
 /** E.g. `31 25 0:27 /docker/1f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory`. */
@@ -85,7 +119,7 @@ function mountOf(mounts: string, version: 1 | 2, controller: string): Mount | un
         ? type === 'cgroup2'
         : type === 'cgroup' && options.split(',').includes(controller)
     const [, , , root = '/', point = '/'] = before.split(' ').map(unescaped)
-    if (isIt) return { root, point }
+    if (isIt) return { version, root, point }
   }
   return undefined
 }
@@ -97,7 +131,7 @@ function unescaped(text: string): string {
   )
 }
 
-function foldersOf({ root, point }: Mount, path: string): string[] {
+function foldersOf({ root, point }: Omit<Mount, 'version'>, path: string): string[] {
   // Outside of what a container sees, the path begins with `/..`, which leads back to the root; or it is
   // the host's, and what is mounted is the container's own group.
   const inside = posix.relative(posix.resolve('/', root), posix.resolve('/', path))

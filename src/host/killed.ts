@@ -1,12 +1,10 @@
+import { CGROUP_FILES, findCgroups } from './cgroups.ts'
 import type { Exit, Host } from './host.ts'
+import { readText } from './read-text.ts'
 import { isFull } from './room.ts'
 
-/** Control groups' own counters of processes that were killed for want of memory: of version 2, and 1. */
-const COUNTERS = [
-  { controller: '', root: '/sys/fs/cgroup', file: 'memory.events' },
-  { controller: '', root: '/sys/fs/cgroup/unified', file: 'memory.events' },
-  { controller: 'memory', root: '/sys/fs/cgroup/memory', file: 'memory.oom_control' },
-]
+/** A control group's own counter of processes that were killed for want of memory, by version. */
+const COUNTERS = { 1: 'memory.oom_control', 2: 'memory.events' }
 const VMSTAT = '/proc/vmstat'
 
 /** Mapped memory of a process that can run out while it lives. */
@@ -38,15 +36,12 @@ export function watchKills(host: Host, pid: number, mapped: Mapped = {}): Explai
 
 /** How many processes were killed for want of memory so far, by the file that counts them. */
 async function counters(host: Host, pid: number): Promise<Map<string, number>> {
-  const groups = (await text(host, `/proc/${pid}/cgroup`)).split('\n').flatMap((line) => {
-    const [, controllers = '', path = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
-    return COUNTERS.flatMap(({ controller, root, file }) =>
-      controllers.split(',').includes(controller) ? [`${root}${path}/${file}`] : [],
-    )
-  })
-  const files = [...groups, VMSTAT]
-  const counts = await Promise.all(files.map((file) => countOf(host, file)))
-  return new Map(files.flatMap((file, i) => (counts[i] === undefined ? [] : [[file, counts[i]]])))
+  const files = { ...CGROUP_FILES, cgroup: `/proc/${pid}/cgroup` }
+  const groups = await findCgroups(host, 'memory', files)
+  const own = groups.filter(({ isOwn }) => isOwn)
+  const paths = [...own.map(({ version, folder }) => `${folder}/${COUNTERS[version]}`), VMSTAT]
+  const counts = await Promise.all(paths.map((path) => countOf(host, path)))
+  return new Map(paths.flatMap((path, i) => (counts[i] === undefined ? [] : [[path, counts[i]]])))
 }
 
 async function whyKilled(
@@ -88,13 +83,6 @@ async function kernelLine(host: Host, words: string): Promise<string | undefined
 }
 
 async function countOf(host: Host, file: string): Promise<number | undefined> {
-  const found = /^oom_kill (\d+)$/m.exec(await text(host, file))?.[1]
+  const found = /^oom_kill (\d+)$/m.exec(await readText(host, file).catch(() => ''))?.[1]
   return found === undefined ? undefined : Number(found)
-}
-
-async function text(host: Host, path: string): Promise<string> {
-  return host.readFile(path).then(
-    (bytes) => Buffer.from(bytes).toString(),
-    () => '',
-  )
 }

@@ -1,4 +1,4 @@
-import type { Host } from '../host/host.ts'
+import type { Host } from './host.ts'
 
 /** A small file of the host, such as the kernel's own. */
 export async function readText(host: Host, path: string): Promise<string> {

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { readText } from './read-text.ts'
+import { readText } from '../host/read-text.ts'
 
 /** One hardware thread that this process may use. */
 export interface Cpu {

@@ -1,7 +1,7 @@
+import { type CgroupFiles, cgroupsOf } from '../host/cgroups.ts'
 import type { Host } from '../host/host.ts'
-import { type CgroupFiles, cgroupsOf } from './cgroups.ts'
+import { readText } from '../host/read-text.ts'
 import { readCpus } from './cores.ts'
-import { readText } from './read-text.ts'
 
 /**
  * How many CPUs programs of this process can keep busy: those that it is allowed to use, of which a

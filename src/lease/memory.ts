@@ -1,6 +1,12 @@
+import {
+  CGROUP_FILES,
+  type Cgroup,
+  type CgroupFiles,
+  cgroupsOf,
+  NO_LIMIT,
+} from '../host/cgroups.ts'
 import type { Host } from '../host/host.ts'
-import { CGROUP_FILES, type Cgroup, type CgroupFiles, cgroupsOf, NO_LIMIT } from './cgroups.ts'
-import { readText } from './read-text.ts'
+import { readText } from '../host/read-text.ts'
 
 /** Ordinary memory, without huge pages. */
 export interface HostMemory {

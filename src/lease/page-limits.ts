@@ -1,6 +1,6 @@
+import { type CgroupFiles, cgroupsOf, NO_LIMIT } from '../host/cgroups.ts'
 import type { Host } from '../host/host.ts'
-import { type CgroupFiles, cgroupsOf, NO_LIMIT } from './cgroups.ts'
-import { readText } from './read-text.ts'
+import { readText } from '../host/read-text.ts'
 
 /** How many huge pages of a size the control groups of this process let it have. */
 export interface PageLimit {

@@ -1,7 +1,7 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
+import { readText } from '../host/read-text.ts'
 import { type PageLimit, readPageLimit } from './page-limits.ts'
-import { readText } from './read-text.ts'
 
 export type PageSize = '2M' | '1G'
 
