@@ -51,18 +51,20 @@ test(
   PATIENCE,
   async ({ dut }) => {
     const vm = await dut.start({ memory: '256M' })
-    const fill = (path: string) =>
-      vm.exec(`dd if=/dev/zero of=${path} bs=1M`, { timeout: '60s' }).then(
-        ({ stdout }) => stdout,
-        (error: Error) => error.message,
-      )
+    const { output: shell } = await vm.cmd('echo $$')
     await vm.exec('head -c 90M /dev/urandom >/dev/shm/x && rm /dev/shm/x', { check: true })
-    expect(await fill('/full')).toMatch(/No space left/)
-    expect((await vm.exec('echo alive')).stdout).toBe('alive\n')
-    await fill('/dev/shm/full')
-    expect((await vm.exec('echo alive', { timeout: '30s' })).stdout).toBe('alive\n')
-    await vm.exec('rm /full /dev/shm/full', { check: true, timeout: '30s' })
-    expect((await vm.cmd('echo typed', '', '60s')).output).toContain('typed\n')
+    const files = ['/full', '/dev/full', '/run/full', '/dev/shm/full']
+    for (const file of files) {
+      const { stdout } = await vm.exec(`dd if=/dev/zero of=${file} bs=1M`, {
+        timeout: '60s',
+      })
+      expect(stdout).toContain('No space left')
+      expect((await vm.exec('echo alive', { timeout: '30s' })).stdout).toBe('alive\n')
+    }
+    // No program had to end for it.
+    expect((await vm.exec('dmesg')).stdout).not.toContain('Out of memory')
+    await vm.exec(`rm ${files.join(' ')}`, { check: true, timeout: '30s' })
+    expect((await vm.cmd('echo $$', '', '60s')).output).toBe(shell)
   },
 )
 
