@@ -49,8 +49,9 @@ test.for(RINGS)('%s, normal path', async ([, ring, features], { dut, annotate })
   const out = (await sw.testpmd.forwardStats()).ports[0]
   expect((out?.txPackets ?? 0) + (out?.txDropped ?? 0)).toBe(sent)
   await expect.poll(received).toBe((await to0?.())?.txPackets)
-  for (const { rxErrors, txErrors, rxNombuf } of await sw.testpmd.allPortStats()) {
-    expect([rxErrors, txErrors, rxNombuf]).toEqual([0, 0, 0])
+  // What the vhost port did not take is accounted for above; DPDK 24.11 calls it errors, too.
+  for (const { rxErrors, rxNombuf } of await sw.testpmd.allPortStats()) {
+    expect(rxErrors + rxNombuf).toBe(0)
   }
   await annotate(`sent ${sent}, received ${await received()}`, 'traffic')
 })
