@@ -10,6 +10,7 @@ const FLOORS = [
   ['.'], // the small shared words, src/*.ts
   ['host', 'trace'],
   ['image', 'lease', 'console'],
+  ['guest-protocol'],
   ['qemu'],
   ['vm'],
   ['fleet', 'virt'],

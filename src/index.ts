@@ -1,7 +1,5 @@
 export { expect } from 'vitest'
 export type { Console } from './console/console.ts'
-export type { ExecOptions } from './console/exec.ts'
-export type { ExecResult } from './console/exec-result.ts'
 export type { Login, LoginAnswer } from './console/login-prompt.ts'
 export type { Pattern } from './console/pattern.ts'
 export type { Program, SpawnOptions } from './console/program.ts'
@@ -21,6 +19,8 @@ export type { BackendContext, Fleet, FleetOptions, VmContext } from './fleet/fle
 export { startFleet } from './fleet/fleet.ts'
 export { openRunFolder } from './fleet/run-folder.ts'
 export { detectTopology } from './fleet/topology.ts'
+export type { ExecOptions } from './guest-protocol/exec.ts'
+export type { ExecResult } from './guest-protocol/exec-result.ts'
 export { localHost } from './host/local.ts'
 export type {
   Device,

@@ -1,7 +1,7 @@
 import { anySignal } from '../abort.ts'
-import { asideOf } from '../console/exec.ts'
 import { Shell } from '../console/shell.ts'
 import { GuestError } from '../errors.ts'
+import { asideOf } from '../guest-protocol/exec.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/grant.ts'
 import { MEMORY_COPY } from '../qemu/process.ts'

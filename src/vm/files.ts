@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
-import { type ExecContext, exec } from '../console/exec.ts'
 import { shellQuote } from '../console/line.ts'
 import { GuestError } from '../errors.ts'
+import { type ExecContext, exec } from '../guest-protocol/exec.ts'
 
 /** The guest keeps each piece in its memory until that is written. */
 const PIECE = 16 * 2 ** 20

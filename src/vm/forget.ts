@@ -1,4 +1,4 @@
-import { exec } from '../console/exec.ts'
+import { exec } from '../guest-protocol/exec.ts'
 import type { Machine } from './machine.ts'
 import type { ResolvedSpec } from './spec.ts'
 

@@ -1,5 +1,5 @@
 import { atCallSite } from '../call-site.ts'
-import type { ExecResult } from '../console/exec-result.ts'
+import type { ExecResult } from '../guest-protocol/exec-result.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { callGuestAgent } from './guest-agent-call.ts'
 import {

@@ -1,6 +1,6 @@
-import type { ExecOptions } from '../console/exec.ts'
-import type { ExecResult } from '../console/exec-result.ts'
 import type { Program, SpawnOptions } from '../console/program.ts'
+import type { ExecOptions } from '../guest-protocol/exec.ts'
+import type { ExecResult } from '../guest-protocol/exec-result.ts'
 import type { Host } from '../host/host.ts'
 import type { ArchName } from '../image/arch.ts'
 import type { Guest } from '../image/guest.ts'

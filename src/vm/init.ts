@@ -1,5 +1,5 @@
 import { AbortController, anySignal } from '../abort.ts'
-import { exec } from '../console/exec.ts'
+import { exec } from '../guest-protocol/exec.ts'
 import { performance } from '../time.ts'
 import { poll } from '../wait.ts'
 import type { Machine } from './machine.ts'

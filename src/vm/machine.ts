@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
-import { Agent } from '../console/agent.ts'
 import { Console } from '../console/console.ts'
 import { GuestError } from '../errors.ts'
+import { Agent } from '../guest-protocol/agent.ts'
 import { Lifeline } from '../lifeline.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import { GuestAgentPort } from '../qemu/guest-agent.ts'

@@ -1,6 +1,6 @@
 import { AbortController, anySignal } from '../abort.ts'
-import type { Agent } from '../console/agent.ts'
 import { VmDiedError } from '../errors.ts'
+import type { Agent } from '../guest-protocol/agent.ts'
 import type { Host } from '../host/host.ts'
 import type { Lifeline } from '../lifeline.ts'
 import type { Qmp } from '../qemu/qmp.ts'

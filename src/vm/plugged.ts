@@ -1,5 +1,5 @@
-import { exec } from '../console/exec.ts'
 import { CommandTimeoutError, GuestError } from '../errors.ts'
+import { exec } from '../guest-protocol/exec.ts'
 import type { Machine } from './machine.ts'
 
 /** A device that was plugged in, as the guest sees it. */

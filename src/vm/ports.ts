@@ -1,4 +1,4 @@
-import { type ExecOptions, exec } from '../console/exec.ts'
+import { type ExecOptions, exec } from '../guest-protocol/exec.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import { deviceId, pciAddresses } from '../qemu/plug.ts'
 import type { VmParts } from './parts.ts'

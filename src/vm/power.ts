@@ -1,5 +1,5 @@
-import { exec } from '../console/exec.ts'
 import { GuestError } from '../errors.ts'
+import { exec } from '../guest-protocol/exec.ts'
 import { stopSignal } from '../scope.ts'
 import { type Duration, parseDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'

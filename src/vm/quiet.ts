@@ -1,4 +1,4 @@
-import { exec } from '../console/exec.ts'
+import { exec } from '../guest-protocol/exec.ts'
 import { poll } from '../wait.ts'
 import { awaitInit } from './init.ts'
 import type { Machine } from './machine.ts'

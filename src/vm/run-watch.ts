@@ -1,5 +1,5 @@
-import type { Agent } from '../console/agent.ts'
 import { GuestError } from '../errors.ts'
+import type { Agent } from '../guest-protocol/agent.ts'
 import type { Lifeline } from '../lifeline.ts'
 import { AGENT_ID } from '../qemu/guest-args.ts'
 import type { QmpEvent, QmpEvents } from '../qemu/qmp-types.ts'

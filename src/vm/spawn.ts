@@ -1,6 +1,6 @@
-import { whyEnded } from '../console/exec.ts'
 import { Program, type SpawnOptions } from '../console/program.ts'
-import { openTerminal } from '../console/terminal.ts'
+import { whyEnded } from '../guest-protocol/exec.ts'
+import { openTerminal } from '../guest-protocol/terminal.ts'
 import type { SessionContext } from './session.ts'
 
 /** See `Vm.spawn`. */

@@ -1,6 +1,6 @@
 import { anySignal } from '../abort.ts'
-import { type GuestProbe, NONCE_LENGTH, openProbe } from '../console/probe.ts'
 import { GuestError, UsageError } from '../errors.ts'
+import { type GuestProbe, NONCE_LENGTH, openProbe } from '../guest-protocol/probe.ts'
 import type { Host } from '../host/host.ts'
 import { checkKeys } from '../options.ts'
 import { stopSignal } from '../scope.ts'

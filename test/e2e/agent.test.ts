@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Agent } from '../../src/console/agent.ts'
-import { FromGuest } from '../../src/console/frames.ts'
-import type { Identity } from '../../src/console/identity.ts'
+import { Agent } from '../../src/guest-protocol/agent.ts'
+import { FromGuest } from '../../src/guest-protocol/frames.ts'
+import type { Identity } from '../../src/guest-protocol/identity.ts'
 import { RawGuest } from './raw-guest.ts'
 
 const SIGINT = 2

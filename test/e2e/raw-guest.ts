@@ -8,7 +8,7 @@ import {
   FrameReader,
   FromGuest,
   ToGuest,
-} from '../../src/console/frames.ts'
+} from '../../src/guest-protocol/frames.ts'
 import type { Pty } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { ensureGuest } from '../../src/image/guest.ts'

@@ -9,7 +9,7 @@ import type { Engine } from '../../src/vm/engine.ts'
 import type { KernelLog } from '../../src/vm/kernel-log.ts'
 import { RunWatch } from '../../src/vm/run-watch.ts'
 import { poll, turn, waitFor } from '../../src/wait.ts'
-import { agentPeer } from '../console/agent-peer.ts'
+import { agentPeer } from '../guest-protocol/agent-peer.ts'
 import { greeted, openPeer } from '../qemu/qmp-peer.ts'
 
 /*

@@ -1,11 +1,11 @@
 import { describe, expect, test, vi } from 'vitest'
-import { type ExecOptions, exec } from '../../src/console/exec.ts'
 import {
   CommandFailedError,
   CommandTimeoutError,
   GuestError,
   UsageError,
 } from '../../src/errors.ts'
+import { type ExecOptions, exec } from '../../src/guest-protocol/exec.ts'
 import { stopTime } from '../stop-time.ts'
 import { withScope } from '../with-scope.ts'
 import { agentPeer } from './agent-peer.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { agentError } from '../../src/console/agent-error.ts'
 import { GuestError, UsageError } from '../../src/errors.ts'
+import { agentError } from '../../src/guest-protocol/agent-error.ts'
 import { wallClock } from '../../src/time.ts'
 import { poll } from '../../src/wait.ts'
 import { agentPeer, type Heard } from './agent-peer.ts'

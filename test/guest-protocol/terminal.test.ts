@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { openTerminal } from '../../src/console/terminal.ts'
 import { GuestError } from '../../src/errors.ts'
+import { openTerminal } from '../../src/guest-protocol/terminal.ts'
 import { poll } from '../../src/wait.ts'
 import { agentPeer } from './agent-peer.ts'
 

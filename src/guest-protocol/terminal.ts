@@ -1,7 +1,7 @@
+import type { ByteStream } from '../console/stream.ts'
 import type { Agent } from './agent.ts'
 import { agentError } from './agent-error.ts'
 import { FromGuest } from './frames.ts'
-import type { ByteStream } from './stream.ts'
 
 /** A pseudo-terminal inside the guest, and the program that leads it. */
 export interface GuestTerminal extends ByteStream {

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { Outbox } from '../console/outbox.ts'
 import { asError } from '../errors.ts'
 import { wallClock } from '../time.ts'
 import { turn, type WaitOptions, waitFor } from '../wait.ts'
@@ -7,7 +8,6 @@ import { nearest, type Reading, readingOf, step } from './clock.ts'
 import { type Channel, type ChannelListener, Conversations } from './conversations.ts'
 import { encodeFrames, type Frame, FrameReader, FromGuest, ToGuest } from './frames.ts'
 import { type Identity, identityBytes, newSeed } from './identity.ts'
-import { Outbox } from './outbox.ts'
 
 /** The default guest's agent, at the other end of a virtio-serial port. */
 export class Agent {

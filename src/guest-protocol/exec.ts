@@ -1,3 +1,5 @@
+import type { LookAside } from '../console/foreground.ts'
+import { shellQuote } from '../console/line.ts'
 import { CommandTimeoutError, UsageError, withHint } from '../errors.ts'
 import type { Lifeline } from '../lifeline.ts'
 import { type OutputOptions, openOutputs } from '../output.ts'
@@ -8,10 +10,8 @@ import { waitFor } from '../wait.ts'
 import type { Agent } from './agent.ts'
 import { agentError } from './agent-error.ts'
 import { checkCommand, type ExecResult, guestError, nameOf, resultOf } from './exec-result.ts'
-import type { LookAside } from './foreground.ts'
 import { FromGuest } from './frames.ts'
 import { whyKilled } from './killed.ts'
-import { shellQuote } from './line.ts'
 
 export interface ExecOptions extends OutputOptions {
   /** Milliseconds or a string with a unit; 60 s where none is given. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { openProbe } from '../../src/console/probe.ts'
 import { GuestError } from '../../src/errors.ts'
+import { openProbe } from '../../src/guest-protocol/probe.ts'
 import { agentPeer } from './agent-peer.ts'
 
 const nonce = Uint8Array.from({ length: 16 }, (_, i) => i)

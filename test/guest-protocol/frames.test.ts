@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { encodeFrames, type Frame, FrameReader, LONGEST_PAYLOAD } from '../../src/console/frames.ts'
-import { growth, NOISE } from './growth.ts'
+import {
+  encodeFrames,
+  type Frame,
+  FrameReader,
+  LONGEST_PAYLOAD,
+} from '../../src/guest-protocol/frames.ts'
+import { growth, NOISE } from '../console/growth.ts'
 
 const plain = ({ channel, type, payload }: Frame) => ({
   ...{ channel, type },
