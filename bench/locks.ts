@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { localHost } from '../src/host/local.ts'
-import { section } from '../src/lease/section.ts'
+import { section } from '../src/lease/locks/section.ts'
 import { poll } from '../src/wait.ts'
 import { inTurn, median, type Row, timeRow } from './measure.ts'
 

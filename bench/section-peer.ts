@@ -2,7 +2,7 @@
 // that all processes share.
 import { createInterface } from 'node:readline'
 import { localHost } from '../src/host/local.ts'
-import { section } from '../src/lease/section.ts'
+import { section } from '../src/lease/locks/section.ts'
 
 const now = () => performance.timeOrigin + performance.now()
 

@@ -2,7 +2,12 @@ import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
 import type { Host } from '../host/host.ts'
 import { localHost } from '../host/local.ts'
-import { deadAmong, type LeaseRecord, readLedger, type WishRecord } from '../lease/records.ts'
+import {
+  deadAmong,
+  type LeaseRecord,
+  readLedger,
+  type WishRecord,
+} from '../lease/ledger/records.ts'
 import { wallClock } from '../time.ts'
 import { listTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
 import { print, printJson, roughAge, roughSize, table } from './output.ts'

@@ -1,6 +1,6 @@
 import { InfrastructureError, UsageError } from '../errors.ts'
 import type { Dut } from '../fleet/dut.ts'
-import { pageChanger, poolFolder } from '../lease/pages.ts'
+import { pageChanger, poolFolder } from '../lease/resources/pages.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { defer } from '../scope.ts'
 import { formatSize } from '../units.ts'

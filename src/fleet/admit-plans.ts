@@ -1,7 +1,7 @@
 import type { Host } from '../host/host.ts'
-import { type AdmitOptions, admit } from '../lease/admit.ts'
-import type { GrantedLease } from '../lease/grant.ts'
-import type { Need } from '../lease/needs.ts'
+import { type AdmitOptions, admit } from '../lease/admission/admit.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
+import type { Need } from '../lease/resources/needs.ts'
 
 /** What is to be started on a DUT and has to be promised first. */
 export interface Applying {

@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
-import { readParallelism } from '../lease/cpus.ts'
-import { readMemory } from '../lease/memory.ts'
+import { readParallelism } from '../lease/resources/cpus.ts'
+import { readMemory } from '../lease/resources/memory.ts'
 import { parseSize } from '../units.ts'
 import type { ResolvedSpec } from '../vm/spec.ts'
 

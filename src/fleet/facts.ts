@@ -1,8 +1,8 @@
 import type { Host } from '../host/host.ts'
 import { readText } from '../host/read-text.ts'
-import { readParallelism } from '../lease/cpus.ts'
-import { readMemory } from '../lease/memory.ts'
-import { readPages } from '../lease/pages.ts'
+import { readParallelism } from '../lease/resources/cpus.ts'
+import { readMemory } from '../lease/resources/memory.ts'
+import { readPages } from '../lease/resources/pages.ts'
 import { chooseAccel } from '../qemu/accel.ts'
 
 export interface DutFacts {

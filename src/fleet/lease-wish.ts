@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.ts'
-import type { CoreWish } from '../lease/cores.ts'
-import type { Need } from '../lease/needs.ts'
-import type { PortRange } from '../lease/ports.ts'
+import type { CoreWish } from '../lease/resources/cores.ts'
+import type { Need } from '../lease/resources/needs.ts'
+import type { PortRange } from '../lease/resources/ports.ts'
 import { checkInteger } from '../options.ts'
 
 /** What `dut.lease` takes for each kind. */

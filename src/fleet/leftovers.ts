@@ -1,6 +1,6 @@
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { type LeaseRecord, readLedger } from '../lease/records.ts'
+import { type LeaseRecord, readLedger } from '../lease/ledger/records.ts'
 import { poll } from '../wait.ts'
 
 /** By this, whatever a suite started on a host is known as its own, however far it went away. */

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
-import type { GrantedLease } from '../lease/grant.ts'
-import { letGoOfOwner, takeOwner } from '../lease/owner.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
+import { letGoOfOwner, takeOwner } from '../lease/ledger/owner.ts'
 import { defer } from '../scope.ts'
 import type { VmSite } from '../vm/home.ts'
 import { type ResolvedSpec, resolveSpec, type VmSpec } from '../vm/spec.ts'

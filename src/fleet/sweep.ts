@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { asError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
-import { type Swept, sweepLeases } from '../lease/sweep.ts'
+import { type Swept, sweepLeases } from '../lease/admission/sweep.ts'
 import { sweepTemplates } from '../vm/template-shelf.ts'
 import { endAll, type HostProcess, processesBelow } from './leftovers.ts'
 import { openRunBase, RUN } from './run-base.ts'

@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.ts'
-import { checkRange } from '../lease/ports.ts'
+import { checkRange } from '../lease/resources/ports.ts'
 import { checkInteger, checkKeys } from '../options.ts'
 import { type Duration, parseDuration } from '../units.ts'
 

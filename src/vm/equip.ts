@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
-import { attachTap, ensureBridge } from '../lease/bridge.ts'
-import type { GrantedLease } from '../lease/grant.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
+import { attachTap, ensureBridge } from '../lease/resources/bridge.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import type { Engine } from './engine.ts'
 import { pinVcpus } from './pin.ts'

@@ -4,8 +4,8 @@ import type { ExecResult } from '../guest-protocol/exec-result.ts'
 import type { Host } from '../host/host.ts'
 import type { ArchName } from '../image/arch.ts'
 import type { Guest } from '../image/guest.ts'
-import type { GrantedLease } from '../lease/grant.ts'
-import type { Need } from '../lease/needs.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
+import type { Need } from '../lease/resources/needs.ts'
 import type { HeldTemplates } from './template-hold.ts'
 
 /** What a DUT gives to the VMs on it. */

@@ -1,5 +1,5 @@
-import type { Need } from '../lease/needs.ts'
-import type { PortRange } from '../lease/ports.ts'
+import type { Need } from '../lease/resources/needs.ts'
+import type { PortRange } from '../lease/resources/ports.ts'
 import type { Device } from '../qemu/devices.ts'
 import { parseSize } from '../units.ts'
 import { forwardsOf } from './place.ts'

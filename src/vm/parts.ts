@@ -1,6 +1,6 @@
 import type { Shell } from '../console/shell.ts'
 import { UsageError } from '../errors.ts'
-import type { GrantedLease } from '../lease/grant.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
 import type { EngineOptions } from './engine.ts'
 import type { VmHome, VmSite } from './home.ts'
 import type { Machine } from './machine.ts'

@@ -1,6 +1,6 @@
 import { DutError, firstLine, GuestError, UsageError } from '../errors.ts'
-import type { GrantedLease } from '../lease/grant.ts'
-import { bindVfio } from '../lease/pci.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
+import { bindVfio } from '../lease/resources/pci.ts'
 import { checkMachineAccel, machineKind } from '../qemu/machine-kind.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'

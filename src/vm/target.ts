@@ -1,4 +1,4 @@
-import type { GrantedLease } from '../lease/grant.ts'
+import type { GrantedLease } from '../lease/admission/grant.ts'
 import type { PlacedDevice } from '../qemu/args.ts'
 import type { Device } from '../qemu/devices.ts'
 import { deviceId } from '../qemu/plug.ts'

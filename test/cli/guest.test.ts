@@ -3,7 +3,7 @@ import { readdir, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
 import { readRecipe } from '../../src/image/recipe.ts'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 import { cli, makeBin, startCli, usePlace } from './cli.ts'
 import { CURRENT, GUEST_BYTES, OLD, putGuest } from './guest-folders.ts'
 
@@ -106,7 +106,7 @@ describe('guest prune', () => {
   test('as JSON has exactly these fields; what is used is kept', async () => {
     const old = await putGuest(cache(), OLD, 3)
     const log = `${place.dir}/log`
-    const user = startProcess('../image/take-guest.ts', [cache(), log], { lockDir: place.dir })
+    const user = startProcess('take-guest.ts', [cache(), log], { lockDir: place.dir })
     onTestFinished(() => user.kill())
     const used = await user.line()
     const { stdout, exitCode } = await guest('prune', '--json')

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 import { cli, usePlace } from './cli.ts'
 import { keyOf, putDraft, putTemplate } from './template-folders.ts'
 
@@ -15,7 +15,7 @@ const cells = (text: string) => text.split('\n').map((line) => line.split(/ {2,}
 
 /** Another process that is promised something, or waits for it, until it is ended. */
 async function start(name: string, ...qemu: string[]) {
-  const process = startProcess('../cli/hold-lease.ts', [name, ...qemu], {
+  const process = startProcess('hold-lease.ts', [name, ...qemu], {
     lockDir: place.env.VITEST_DUT_LOCK_DIR ?? '',
   })
   onTestFinished(() => process.kill())

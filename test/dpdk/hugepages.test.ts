@@ -4,7 +4,7 @@ import { reserveHugepages, testpmd } from '../../src/dpdk/index.ts'
 import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
-import { usePagesTurn } from '../lease/pages-turn.ts'
+import { usePagesTurn } from '../lease/resources/pages-turn.ts'
 import { withScope } from '../with-scope.ts'
 import { hostDut } from './host-dut.ts'
 

@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { touchedPages } from '../../src/lease/memory.ts'
-import { readPages } from '../../src/lease/pages.ts'
-import { readLedger } from '../../src/lease/records.ts'
+import { readLedger } from '../../src/lease/ledger/records.ts'
+import { touchedPages } from '../../src/lease/resources/memory.ts'
+import { readPages } from '../../src/lease/resources/pages.ts'
 import { poll } from '../../src/wait.ts'
-import { pages, useApplicants } from '../lease/applicants.ts'
-import { usePagesTurn } from '../lease/pages-turn.ts'
-import { startProcess } from '../lease/process.ts'
+import { pages, useApplicants } from '../lease/admission/applicants.ts'
+import { usePagesTurn } from '../lease/resources/pages-turn.ts'
+import { startProcess } from '../support/process.ts'
 import { HEAD, makeProject, type Project } from './project.ts'
 import { processesWith, withoutForks } from './remains.ts'
 
@@ -121,7 +121,7 @@ test('two fleets that each need more than half of the pages get through, twenty 
   // Of four VMs with 15 % each: were they given one by one, both fleets could stand at three VMs, and
   // the rest would be too little for either.
   const start = () =>
-    startProcess('../e2e/take-turns.ts', [4, 0.15 * count, log], { lockDir: locks.path })
+    startProcess('take-turns.ts', [4, 0.15 * count, log], { lockDir: locks.path })
   const fleets = [start(), start()]
   try {
     expect(await Promise.all(fleets.map((fleet) => fleet.line()))).toEqual(['ready', 'ready'])

@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { PORT_RANGE } from '../../src/lease/ports.ts'
-import { usePagesTurn } from '../lease/pages-turn.ts'
+import { PORT_RANGE } from '../../src/lease/resources/ports.ts'
+import { usePagesTurn } from '../lease/resources/pages-turn.ts'
 import { heldIn, inventory, processesWith } from './remains.ts'
 
 usePagesTurn()
@@ -27,7 +27,7 @@ test('a worker that has started and stopped a hundred VMs has what it had before
   const looked = { ports: PORT_RANGE, folders: [run] }
   const [before, ptysBefore] = [await inventory(looked), ptys()]
 
-  const script = join(import.meta.dirname, 'cycle-vms.ts')
+  const script = join(import.meta.dirname, '../fixtures/programs/cycle-vms.ts')
   const options = ['--expose-gc', '--disable-warning=ExperimentalWarning']
   const args = [...options, script, String(SUITES), isRoot ? 'hugepages' : 'small']
   const env = { ...process.env, VITEST_DUT_RUN_DIR: run, VITEST_DUT_LOCK_DIR: locks }

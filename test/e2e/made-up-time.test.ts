@@ -1,7 +1,7 @@
 // Timers and clocks that a test has replaced are the test's only.
 import { afterAll, vi } from 'vitest'
 import { CommandTimeoutError, dutTest, expect } from 'vitest-dut'
-import { readLedger } from '../../src/lease/records.ts'
+import { readLedger } from '../../src/lease/ledger/records.ts'
 import { waitFor } from '../../src/wait.ts'
 
 const test = dutTest({ vms: 1, vm: { memory: '256M' } })

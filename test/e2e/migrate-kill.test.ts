@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 import { heldIn, processesWith } from './remains.ts'
 
 interface Told {
@@ -15,7 +15,7 @@ function startPeer() {
   const lockDir = join(place, 'locks')
   mkdirSync(lockDir, { mode: 0o777 })
   const prefix = ['env', `VITEST_DUT_RUN_DIR=${place}/run`]
-  const peer = startProcess('../e2e/migrate-peer.ts', [], { lockDir, prefix })
+  const peer = startProcess('migrate-peer.ts', [], { lockDir, prefix })
   onTestFinished(async () => {
     await peer.kill()
     rmSync(place, { recursive: true })

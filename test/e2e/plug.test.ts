@@ -15,7 +15,7 @@ import {
 } from 'vitest-dut'
 import { bindDriver, testpmd, vhostSwitch } from 'vitest-dut/dpdk'
 import { localHost } from '../../src/host/local.ts'
-import { readLedger } from '../../src/lease/records.ts'
+import { readLedger } from '../../src/lease/ledger/records.ts'
 
 const test = dutTest({ vms: 0 })
 const mayChangeNetworks = process.getuid?.() === 0

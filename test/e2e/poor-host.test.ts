@@ -14,10 +14,10 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { defaultCacheDir } from '../../src/host/cache-dir.ts'
 import { localHost } from '../../src/host/local.ts'
-import { changePages, readPages } from '../../src/lease/pages.ts'
+import { changePages, readPages } from '../../src/lease/resources/pages.ts'
 import { poll } from '../../src/wait.ts'
 import { isAlive } from '../host/processes.ts'
-import { usePagesTurn } from '../lease/pages-turn.ts'
+import { usePagesTurn } from '../lease/resources/pages-turn.ts'
 import { HEAD, makeProject, type Project, type Running } from './project.ts'
 
 usePagesTurn()

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { localHost } from '../../src/host/local.ts'
-import { readPages } from '../../src/lease/pages.ts'
-import type { PortRange } from '../../src/lease/ports.ts'
+import { readPages } from '../../src/lease/resources/pages.ts'
+import type { PortRange } from '../../src/lease/resources/ports.ts'
 
 /*
  * What a run can leave behind on a machine, looked at from outside: nothing of it is asked of the

@@ -8,7 +8,7 @@ import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec.ts'
 import type { Vm } from '../../src/vm/vm.ts'
-import { startProcess, type TestProcess } from '../lease/process.ts'
+import { startProcess, type TestProcess } from '../support/process.ts'
 import { HEAD, makeProject } from './project.ts'
 
 /*
@@ -219,7 +219,7 @@ async function told(peer: TestProcess): Promise<Record<string, string>[]> {
 }
 
 const startPeer = (...stage: string[]) => {
-  const peer = startProcess('../e2e/template-peer.ts', stage, {
+  const peer = startProcess('template-peer.ts', stage, {
     lockDir: process.env.VITEST_DUT_LOCK_DIR ?? '',
   })
   onTestFinished(() => peer.kill())

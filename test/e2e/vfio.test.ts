@@ -2,7 +2,7 @@ import { dutTest, expect, link, raw, type Vm } from 'vitest-dut'
 import { shellQuote } from '../../src/console/line.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { bindVfio, giveBackPci, inspectPci } from '../../src/lease/pci.ts'
+import { bindVfio, giveBackPci, inspectPci } from '../../src/lease/resources/pci.ts'
 
 // A machine with an IOMMU is rare, a guest with one is not: here the guest is the host.
 const test = dutTest({

@@ -5,9 +5,9 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'v
 import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import { Dut, type DutOptions } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
-import type { Holding } from '../../src/lease/needs.ts'
-import { useLockDir } from '../lease/lock-dir.ts'
-import { startProcess } from '../lease/process.ts'
+import type { Holding } from '../../src/lease/resources/needs.ts'
+import { useLockDir } from '../support/lock-dir.ts'
+import { startProcess } from '../support/process.ts'
 import { withScope } from '../with-scope.ts'
 
 const locks = useLockDir()
@@ -34,7 +34,7 @@ afterEach(() => dut.close())
 /** A suite of another process. */
 function peer(kind: string, wanted: unknown, options: object = {}) {
   const args = [kind, JSON.stringify(wanted), JSON.stringify(options)]
-  const process = startProcess('../fleet/lease-peer.ts', args, { lockDir: locks.path })
+  const process = startProcess('lease-peer.ts', args, { lockDir: locks.path })
   onTestFinished(() => process.kill())
   const holding = async (): Promise<Holding> => JSON.parse(await process.line())
   const tell = async (order: string) => {

@@ -9,11 +9,11 @@ import { type FleetOptions, startFleet } from '../../src/fleet/fleet.ts'
 import { checkLeftovers, processesOf, suiteEnv } from '../../src/fleet/leftovers.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { admit } from '../../src/lease/admit.ts'
+import { admit } from '../../src/lease/admission/admit.ts'
 import { poll } from '../../src/wait.ts'
 import { isAlive, untilGone } from '../host/processes.ts'
-import { useLockDir } from '../lease/lock-dir.ts'
 import { stopTime } from '../stop-time.ts'
+import { useLockDir } from '../support/lock-dir.ts'
 
 const locks = useLockDir()
 let host: Host

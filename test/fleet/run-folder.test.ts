@@ -20,8 +20,8 @@ import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { untilGone } from '../host/processes.ts'
-import { useLockDir } from '../lease/lock-dir.ts'
-import { startProcess } from '../lease/process.ts'
+import { useLockDir } from '../support/lock-dir.ts'
+import { startProcess } from '../support/process.ts'
 
 useLockDir()
 let host: Host
@@ -38,7 +38,7 @@ const modeOf = async (path: string) => (await stat(path)).mode & 0o777
 const runs = async () => (await readdir(base)).filter((name) => name !== 'lock')
 
 function startRun(rounds = 0) {
-  const run = startProcess('../fleet/open-and-stay.ts', [base, rounds], { lockDir: top })
+  const run = startProcess('open-and-stay.ts', [base, rounds], { lockDir: top })
   onTestFinished(() => run.kill())
   return run
 }

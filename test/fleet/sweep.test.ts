@@ -7,10 +7,10 @@ import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import { sweepHost } from '../../src/fleet/sweep.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { readLedger } from '../../src/lease/records.ts'
+import { readLedger } from '../../src/lease/ledger/records.ts'
 import { isAlive, untilGone } from '../host/processes.ts'
-import { useLockDir } from '../lease/lock-dir.ts'
-import { startProcess } from '../lease/process.ts'
+import { useLockDir } from '../support/lock-dir.ts'
+import { startProcess } from '../support/process.ts'
 
 const locks = useLockDir()
 let host: Host
@@ -38,7 +38,7 @@ interface Has {
 
 /** A run of another process. */
 async function startRun(name: string) {
-  const run = startProcess('../fleet/run-peer.ts', [base, name], { lockDir: locks.path })
+  const run = startProcess('run-peer.ts', [base, name], { lockDir: locks.path })
   onTestFinished(() => run.kill())
   const has: Has = JSON.parse(await run.line())
   onTestFinished(() => {

@@ -5,9 +5,9 @@ import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { dropForMemory } from '../../src/fleet/template-store.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { admit } from '../../src/lease/admit.ts'
+import { admit } from '../../src/lease/admission/admit.ts'
 import { listTemplates } from '../../src/vm/template-shelf.ts'
-import { useLockDir } from '../lease/lock-dir.ts'
+import { useLockDir } from '../support/lock-dir.ts'
 import { putTemplate } from '../vm/stored-template.ts'
 
 useLockDir()

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { cgroupsOf, findCgroups } from '../../src/host/cgroups.ts'
 import { localHost } from '../../src/host/local.ts'
-import { makeTree } from '../lease/tree.ts'
+import { makeTree } from '../support/tree.ts'
 
 /** A machine that mounts both versions, with its files in a folder of the test. */
 async function machine(files: Record<string, string>) {

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 import { isAlive, untilGone } from './processes.ts'
 
 test.each(['SIGKILL', 'SIGTERM'] as const)(
   'what a process started, on a terminal or not, is gone when %s ends it',
   async (signal) => {
-    const holder = startProcess('../host/hold-programs.ts', [], { lockDir: '/nonexistent' })
+    const holder = startProcess('hold-programs.ts', [], { lockDir: '/nonexistent' })
     const pids = (await holder.line()).split(' ').map(Number)
     expect(pids).toHaveLength(6)
     for (const pid of pids) expect(await isAlive(pid)).toBe(true)

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll } from '../../src/wait.ts'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 
 const host = localHost()
 let dir = ''
@@ -93,7 +93,7 @@ describe('a lock', () => {
 
   test('of a process that is killed is free again', async () => {
     const path = fresh()
-    const holder = startProcess('../host/hold-lock.ts', [path], { lockDir: dir })
+    const holder = startProcess('hold-lock.ts', [path], { lockDir: dir })
     expect(await holder.line()).toBe('held')
     expect(await tryLock(path)).toBeUndefined()
     const waiting = host.lock(path)
@@ -146,7 +146,7 @@ describe('a shared lock', () => {
 
   test('of a process that is killed is free again', async () => {
     const path = fresh()
-    const holder = startProcess('../host/hold-lock.ts', [path, 'shared'], { lockDir: dir })
+    const holder = startProcess('hold-lock.ts', [path, 'shared'], { lockDir: dir })
     expect(await holder.line()).toBe('held')
     expect(await tryLock(path)).toBeUndefined()
     const waiting = host.lock(path)
@@ -220,7 +220,7 @@ describe('who may only read the file', () => {
 
   test.runIf(userInfo().uid === 0).each([[[]], [['shared']]])('locks it %s', async (how) => {
     const path = await sticky(0o644)
-    const other = startProcess('../host/hold-lock.ts', [path, ...how], {
+    const other = startProcess('hold-lock.ts', [path, ...how], {
       ...{ lockDir: dir, prefix: asNobody },
     })
     expect(await other.line()).toBe('held')
@@ -276,7 +276,7 @@ describe('whether locks are held', () => {
 
   test('by a process that a flock(1) locked for, until that is killed', async () => {
     const path = fresh()
-    const holder = startProcess('../host/hold-lock.ts', [path], { lockDir: dir })
+    const holder = startProcess('hold-lock.ts', [path], { lockDir: dir })
     expect(await holder.line()).toBe('held')
     expect(await host.held([path])).toEqual([true])
     await holder.kill('SIGKILL')

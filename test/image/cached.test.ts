@@ -7,7 +7,7 @@ import { localHost } from '../../src/host/local.ts'
 import { listGuests, pruneGuests } from '../../src/image/cached.ts'
 import { ensureGuest, findGuest } from '../../src/image/guest.ts'
 import { readRecipe } from '../../src/image/recipe.ts'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 import { fakeGuest } from './fake-recipe.ts'
 
 const host = localHost()
@@ -40,7 +40,7 @@ const folders = async () => {
 }
 
 function startUser() {
-  const user = startProcess('../image/take-guest.ts', [cacheDir, log], { lockDir: cacheDir })
+  const user = startProcess('take-guest.ts', [cacheDir, log], { lockDir: cacheDir })
   onTestFinished(() => user.kill())
   return user
 }
@@ -121,7 +121,7 @@ describe('pruning', () => {
 
   test('leaves what is being built', async () => {
     const go = `${cacheDir}/go`
-    const builder = startProcess('../image/builder.ts', [cacheDir, log, go], { lockDir: cacheDir })
+    const builder = startProcess('builder.ts', [cacheDir, log, go], { lockDir: cacheDir })
     onTestFinished(() => builder.kill())
     expect(await builder.line()).toContain('guest: building')
     const { removed, kept } = await pruneGuests(host, { cacheDir })
@@ -178,6 +178,6 @@ test('the current guest is found where it is built, and not made', async () => {
 async function ensureGuestOfAnother(): Promise<void> {
   const go = `${cacheDir}/go`
   await writeFile(go, '')
-  const builder = startProcess('../image/builder.ts', [cacheDir, log, go], { lockDir: cacheDir })
+  const builder = startProcess('builder.ts', [cacheDir, log, go], { lockDir: cacheDir })
   expect(await builder.exited).toMatchObject({ code: 0 })
 }

@@ -35,7 +35,7 @@ const builds = async () => (await readFile(log, 'utf8')).split('\n').length - 1
 
 /** Another process that builds, once it has begun. */
 async function otherBuilder(): Promise<ChildProcess> {
-  const program = fileURLToPath(new URL('./builder.ts', import.meta.url))
+  const program = fileURLToPath(new URL('../fixtures/programs/builder.ts', import.meta.url))
   const child = spawn(process.execPath, [program, cacheDir, log, go], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })

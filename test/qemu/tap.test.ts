@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Pty } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { attachTap, ensureBridge, removeBridge } from '../../src/lease/bridge.ts'
+import { attachTap, ensureBridge, removeBridge } from '../../src/lease/resources/bridge.ts'
 import { tap } from '../../src/qemu/devices.ts'
 import { hintFor } from '../../src/qemu/hints.ts'
 import { poll } from '../../src/wait.ts'

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { joinChannel, serveChannel, type ToMain, type ToWorker } from '../../src/runner/channel.ts'
 import { poll, waitFor } from '../../src/wait.ts'
-import { startProcess } from '../lease/process.ts'
+import { startProcess } from '../support/process.ts'
 
 async function serve() {
   const dir = await mkdtemp(join(tmpdir(), 'channel-'))
@@ -87,7 +87,7 @@ describe('the channel of a run', () => {
 
   test('lives on when a worker is killed in the middle of its words', async () => {
     const { path, heard, tellAll } = await serve()
-    const killed = startProcess('../runner/tell-half.ts', [path], { lockDir: '/nonexistent' })
+    const killed = startProcess('tell-half.ts', [path], { lockDir: '/nonexistent' })
     onTestFinished(() => killed.kill())
     expect(await killed.line()).toBe('told')
     await killed.kill('SIGKILL')
@@ -101,7 +101,7 @@ describe('the channel of a run', () => {
 
   test('does not keep a worker alive', async () => {
     const { path } = await serve()
-    const worker = startProcess('../runner/join-and-end.ts', [path], { lockDir: '/nonexistent' })
+    const worker = startProcess('join-and-end.ts', [path], { lockDir: '/nonexistent' })
     onTestFinished(() => worker.kill())
     expect(await waitFor(worker.exited, { timeoutMs: 20_000 })).toEqual({ code: 0, signal: null })
   })

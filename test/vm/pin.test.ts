@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
-import { formatCpuList, readCpus } from '../../src/lease/cores.ts'
+import { formatCpuList, readCpus } from '../../src/lease/resources/cores.ts'
 import { pinVcpus } from '../../src/vm/pin.ts'
 import { type RunningQemu, startQemu } from '../qemu/qmp-peer.ts'
 

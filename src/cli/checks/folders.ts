@@ -1,6 +1,6 @@
 import { openRunBase } from '../../fleet/run-base.ts'
 import type { FileFacts } from '../../host/host.ts'
-import { lockFolder } from '../../lease/folder.ts'
+import { lockFolder } from '../../lease/locks/folder.ts'
 import { asRoot, type Check, degraded, failure, type Machine, missing, ok } from './check.ts'
 
 const FOR_ALL = '/run/lock/vitest-dut'

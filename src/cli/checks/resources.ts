@@ -1,7 +1,7 @@
 import { readText } from '../../host/read-text.ts'
-import { formatCpuList, readCpus } from '../../lease/cores.ts'
-import { readShare } from '../../lease/cpus.ts'
-import { readMemory } from '../../lease/memory.ts'
+import { formatCpuList, readCpus } from '../../lease/resources/cores.ts'
+import { readShare } from '../../lease/resources/cpus.ts'
+import { readMemory } from '../../lease/resources/memory.ts'
 import { roughSize } from '../output.ts'
 import { type Check, degraded, ok } from './check.ts'
 
