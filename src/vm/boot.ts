@@ -7,6 +7,7 @@ import { isBuiltIn } from '../qemu/guest-args.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
 import { waitFor } from '../wait.ts'
+import { orDeath } from './death.ts'
 import { discard } from './engine.ts'
 import { enterShell, startAgent } from './enter.ts'
 import type { VmSite } from './home.ts'
@@ -30,9 +31,6 @@ export interface Booted {
   machine: Machine
   shell: Shell
 }
-
-/** How long it may take until it is known what a QEMU died of that is gone. */
-const LAST_WORDS_MS = 1000
 
 /**
  * Boots a guest from its kernel on. Nothing is left of it where that fails.
@@ -79,22 +77,6 @@ export async function boot(
   }
   isUp = true
   return { machine, shell }
-}
-
-/** The error; or what QEMU died of, for then it is only what came of that. */
-export async function orDeath(
-  error: unknown,
-  { qmp, life }: Pick<Machine, 'qmp' | 'life'>,
-): Promise<unknown> {
-  try {
-    await qmp.execute('query-status')
-    return error
-  } catch {
-    const timeoutMs = LAST_WORDS_MS
-    return waitFor(new Promise(() => {}), { timeoutMs, signal: life.ended }).catch(() =>
-      life.ended.aborted ? life.ended.reason : error,
-    )
-  }
 }
 
 const HINT = 'a slow host needs a longer bootTimeout; else look at the kernel lines above'

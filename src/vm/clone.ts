@@ -9,12 +9,11 @@ import { waitFor } from '../wait.ts'
 import type { Booted } from './boot.ts'
 import { bootOf } from './boot-of.ts'
 import { discard } from './engine.ts'
-import type { VmSite } from './home.ts'
+import type { Template, VmSite } from './home.ts'
 import { launch } from './launch.ts'
 import type { Machine } from './machine.ts'
 import { loadState } from './migrate.ts'
 import type { ResolvedSpec } from './spec.ts'
-import type { Template } from './template-files.ts'
 
 interface CloneOptions {
   dir: string

@@ -3,6 +3,7 @@ import type { Exit } from '../host/host.ts'
 import type { Lifeline } from '../lifeline.ts'
 import { hintFor, MUTE_HINT } from '../qemu/hints.ts'
 import type { QemuProcess } from '../qemu/process.ts'
+import type { Qmp } from '../qemu/qmp.ts'
 import { performance } from '../time.ts'
 import { formatDuration } from '../units.ts'
 import { waitFor } from '../wait.ts'
@@ -119,4 +120,23 @@ export function panicError(
 ): VmDiedError {
   const reason = line.replace(/^.*Kernel panic - not syncing:?\s*/, '')
   return new VmDiedError(`kernel panic: ${reason}`, { ...where, tail: kernelLog.sincePanic() })
+}
+
+/** How long it may take until it is known what a QEMU died of that is gone. */
+const CAUSE_MS = 1000
+
+/** The error; or what QEMU died of, for then it is only what came of that. */
+export async function orDeath(
+  error: unknown,
+  { qmp, life }: { qmp: Qmp; life: Lifeline },
+): Promise<unknown> {
+  try {
+    await qmp.execute('query-status')
+    return error
+  } catch {
+    const timeoutMs = CAUSE_MS
+    return waitFor(new Promise(() => {}), { timeoutMs, signal: life.ended }).catch(() =>
+      life.ended.aborted ? life.ended.reason : error,
+    )
+  }
 }

@@ -6,7 +6,6 @@ import type { ArchName } from '../image/arch.ts'
 import type { Guest } from '../image/guest.ts'
 import type { GrantedLease } from '../lease/admission/grant.ts'
 import type { Need } from '../lease/resources/needs.ts'
-import type { HeldTemplates } from './template-hold.ts'
 
 /** What a DUT gives to the VMs on it. */
 export interface VmHome {
@@ -27,6 +26,30 @@ export interface TemplateStore {
   limit: number
 }
 
+/** A booted machine that was saved, in a folder of its own. */
+export interface Template {
+  key: string
+  folder: string
+  /** The machine's memory; undefined where it is in `state`. */
+  memory?: string
+  /** QEMU's devices. */
+  state: string
+  /** Of a guest of the user's own: what it has written to its disk. */
+  disk?: string
+  /** What the guest's kernel said while it booted. */
+  kernelLog: string
+  /** Units that its guest's init was still starting when it was saved. */
+  unfinished: readonly string[]
+}
+
+/** A suite's own copies of templates, which nobody can take away while VMs are cloned from them. */
+export interface TemplateCopies {
+  /** A copy of the template in a folder; undefined where there is none that is whole. */
+  hold(folder: string): Promise<Template | undefined>
+  /** Lets go of all, once no VM is to be started any more. */
+  close(): Promise<void>
+}
+
 /** A place on a link's segment that nobody is at before it is opened. */
 export interface ReservedSegment {
   link: string
@@ -44,7 +67,7 @@ export interface VmSite {
   /** Where templates are kept on the DUT. @throws InfrastructureError where they cannot be */
   templates(): Promise<TemplateStore>
   /** Those that the suite has a copy of. */
-  held: HeldTemplates
+  held: TemplateCopies
   /** Something that one should know, once in a run. */
   note(line: string): void
   guest(architecture: ArchName): Promise<Guest>

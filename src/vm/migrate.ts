@@ -2,7 +2,7 @@ import { AbortController, anySignal } from '../abort.ts'
 import { InfrastructureError } from '../errors.ts'
 import type { Host } from '../host/host.ts'
 import { poll } from '../wait.ts'
-import { orDeath } from './boot.ts'
+import { orDeath } from './death.ts'
 import type { Machine } from './machine.ts'
 
 /** A machine's state as a file, with its memory or, where that is a file already, without. */

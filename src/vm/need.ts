@@ -1,8 +1,7 @@
 import type { Need } from '../lease/resources/needs.ts'
 import type { PortRange } from '../lease/resources/ports.ts'
-import type { Device } from '../qemu/devices.ts'
+import type { Device, Forward } from '../qemu/devices.ts'
 import { parseSize } from '../units.ts'
-import { forwardsOf } from './place.ts'
 import type { ResolvedSpec } from './spec.ts'
 
 /** What a VM needs of its host before it can start. */
@@ -40,4 +39,9 @@ export function needOfDevices(
       device.kind === 'tap' && device.bridge !== undefined ? [device.bridge] : [],
     ),
   }
+}
+
+/** The guest ports that the devices forward, in the order in which host ports are handed out. */
+export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
+  return devices.flatMap((device) => (device.kind === 'user-net' ? device.forwards : []))
 }

@@ -1,11 +1,6 @@
 import type { PlacedDevice } from '../qemu/args.ts'
-import type { Device, Forward } from '../qemu/devices.ts'
+import type { Device } from '../qemu/devices.ts'
 import type { VmSite } from './home.ts'
-
-/** The guest ports that the devices forward, in the order in which host ports are handed out. */
-export function forwardsOf(devices: readonly Device[]): Required<Forward>[] {
-  return devices.flatMap((device) => (device.kind === 'user-net' ? device.forwards : []))
-}
 
 /**
  * Gives each device what it needs of the DUT: an Ethernet address, a socket on its link's segment,

@@ -1,22 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Host } from '../host/host.ts'
 import { wallClock } from '../time.ts'
-
-/** A booted machine that was saved, in a folder of its own. */
-export interface Template {
-  key: string
-  folder: string
-  /** The machine's memory; undefined where it is in `state`. */
-  memory?: string
-  /** QEMU's devices. */
-  state: string
-  /** Of a guest of the user's own: what it has written to its disk. */
-  disk?: string
-  /** What the guest's kernel said while it booted. */
-  kernelLog: string
-  /** Units that its guest's init was still starting when it was saved. */
-  unfinished: readonly string[]
-}
+import type { Template } from './home.ts'
 
 /** What the machines are that a template is for, for people. */
 export interface TemplateLabel {

@@ -1,7 +1,8 @@
 import { firstLine, InfrastructureError } from '../errors.ts'
 import type { Host, Pty } from '../host/host.ts'
 import { outsideScope } from '../scope.ts'
-import { keyOf, markUsed, readTemplate, type Template } from './template-files.ts'
+import type { Template, TemplateCopies } from './home.ts'
+import { keyOf, markUsed, readTemplate } from './template-files.ts'
 
 /*
  * Clones go on using what they were restored from, so they use a copy of it that has no name: whatever
@@ -80,7 +81,7 @@ function complaintOf({ onData, exited }: Pty): Promise<string | undefined> {
 }
 
 /** The templates that a suite has copies of, on one host. */
-export class HeldTemplates {
+export class HeldTemplates implements TemplateCopies {
   readonly #host: Host
   readonly #env: Record<string, string>
   readonly #held = new Map<string, Promise<HeldTemplate | undefined>>()

@@ -120,8 +120,7 @@ test('two fleets that each need more than half of the pages get through, twenty 
   writeFileSync(log, '')
   // Of four VMs with 15 % each: were they given one by one, both fleets could stand at three VMs, and
   // the rest would be too little for either.
-  const start = () =>
-    startProcess('take-turns.ts', [4, 0.15 * count, log], { lockDir: locks.path })
+  const start = () => startProcess('take-turns.ts', [4, 0.15 * count, log], { lockDir: locks.path })
   const fleets = [start(), start()]
   try {
     expect(await Promise.all(fleets.map((fleet) => fleet.line()))).toEqual(['ready', 'ready'])

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { type Device, link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices.ts'
 import type { VmSite } from '../../src/vm/home.ts'
-import { forwardsOf, placeDevices, tapsOf } from '../../src/vm/place.ts'
+import { forwardsOf } from '../../src/vm/need.ts'
+import { placeDevices, tapsOf } from '../../src/vm/place.ts'
 
 let segments = 0
 /** Only what placing needs of a site. */
