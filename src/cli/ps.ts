@@ -9,7 +9,7 @@ import {
   type WishRecord,
 } from '../lease/ledger/records.ts'
 import { wallClock } from '../time.ts'
-import { listTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
+import { listTemplates, type StoredTemplate } from '../vm/template/store.ts'
 import { print, printJson, roughAge, roughSize, table } from './output.ts'
 import { templateAsJson, templatesLine } from './template.ts'
 

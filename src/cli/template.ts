@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { openTemplateStore } from '../fleet/template-store.ts'
 import { localHost } from '../host/local.ts'
 import { wallClock } from '../time.ts'
-import { listTemplates, pruneTemplates, type StoredTemplate } from '../vm/template-shelf.ts'
+import { listTemplates, pruneTemplates, type StoredTemplate } from '../vm/template/store.ts'
 import { print, printJson, roughAge, roughSize, STATUSES, table } from './output.ts'
 
 export function addTemplate(program: Command): void {

@@ -1,6 +1,6 @@
 import { shellQuote } from '../console/line.ts'
 import { UsageError } from '../errors.ts'
-import { guestNics } from '../vm/ports.ts'
+import { guestNics } from '../vm/network/ports.ts'
 import type { Vm } from '../vm/vm.ts'
 import { targetError } from './target.ts'
 

@@ -2,7 +2,7 @@ import type { Host } from '../host/host.ts'
 import { readParallelism } from '../lease/resources/cpus.ts'
 import { readMemory } from '../lease/resources/memory.ts'
 import { parseSize } from '../units.ts'
-import type { ResolvedSpec } from '../vm/spec.ts'
+import type { ResolvedSpec } from '../vm/spec/spec.ts'
 
 /** How many VMs start at once where nobody says so. */
 export async function defaultConcurrency(

@@ -2,7 +2,7 @@ import { AbortController, anySignal } from '../abort.ts'
 import { asError, UsageError } from '../errors.ts'
 import { checkInteger } from '../options.ts'
 import { outsideScope } from '../scope.ts'
-import type { VmSpec } from '../vm/spec.ts'
+import type { VmSpec } from '../vm/spec/spec.ts'
 import type { Vm } from '../vm/vm.ts'
 
 import { admitPlans } from './admit-plans.ts'

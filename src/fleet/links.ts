@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
 import { type Hub, openHub } from '../qemu/hub.ts'
-import type { ReservedSegment } from '../vm/home.ts'
+import type { ReservedSegment } from '../vm/instance/host-services.ts'
 
 interface LinksOptions {
   host: Host

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
 import { outsideScope } from '../scope.ts'
-import type { Snapshot } from '../vm/snapshot.ts'
+import type { Snapshot } from '../vm/lifecycle/snapshot.ts'
 import type { Vm } from '../vm/vm.ts'
 
 /**

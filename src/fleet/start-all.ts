@@ -3,7 +3,7 @@ import { AbortController, anySignal } from '../abort.ts'
 import { asError, DutError } from '../errors.ts'
 import { stopSignal } from '../scope.ts'
 import { performance } from '../time.ts'
-import type { ResolvedSpec } from '../vm/spec.ts'
+import type { ResolvedSpec } from '../vm/spec/spec.ts'
 import type { Vm } from '../vm/vm.ts'
 
 import type { ProgressListener } from './progress.ts'

@@ -2,8 +2,8 @@ import { defaultCacheDir } from '../host/cache-dir.ts'
 import type { Host } from '../host/host.ts'
 import { userId } from '../host/user.ts'
 import { parseSize } from '../units.ts'
-import type { TemplateStore } from '../vm/home.ts'
-import { dropSome } from '../vm/template-shelf.ts'
+import type { TemplateStore } from '../vm/instance/host-services.ts'
+import { dropSome } from '../vm/template/store.ts'
 import { openOwnFolder } from './own-folder.ts'
 
 /** Memory that is a file: a clone maps it, and what it does not change is there once for all. */

@@ -1,7 +1,7 @@
 import { atCallSite } from '../call-site.ts'
 import { checkKeys } from '../options.ts'
-import type { Port } from '../vm/ports.ts'
-import { type DetectOptions, detect } from '../vm/topology.ts'
+import type { Port } from '../vm/network/ports.ts'
+import { type DetectOptions, detect } from '../vm/network/topology.ts'
 import type { Vm } from '../vm/vm.ts'
 
 /**

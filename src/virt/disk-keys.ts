@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.ts'
-import type { DiskSpec } from '../vm/disks.ts'
+import type { DiskSpec } from '../vm/spec/disks.ts'
 import { asTheyAre, type Key } from './machine-keys.ts'
 
 const BUSES: Record<string, DiskSpec['bus']> = { virtio: 'virtio', scsi: 'scsi' }

@@ -1,8 +1,8 @@
 import type { Login } from '../console/login-prompt.ts'
 import type { Device } from '../qemu/devices.ts'
-import type { DiskSpec } from '../vm/disks.ts'
-import type { GuestSpec } from '../vm/foreign.ts'
-import type { CpuSpec, MemorySpec, VmSpec } from '../vm/spec.ts'
+import type { GuestSpec } from '../vm/spec/custom-guest.ts'
+import type { DiskSpec } from '../vm/spec/disks.ts'
+import type { CpuSpec, MemorySpec, VmSpec } from '../vm/spec/spec.ts'
 
 /** What a NIC is to be like, whatever it is connected to. */
 export interface NicDraft {

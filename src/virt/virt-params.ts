@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
 import { checkKeys } from '../options.ts'
-import type { VmSpec } from '../vm/spec.ts'
+import type { VmSpec } from '../vm/spec/spec.ts'
 import { DISK_KEYS } from './disk-keys.ts'
 import { newDraft } from './draft.ts'
 import { type Key, MACHINE_KEYS } from './machine-keys.ts'

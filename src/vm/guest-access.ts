@@ -9,11 +9,11 @@ import { type ExecOptions, exec } from '../guest-protocol/exec.ts'
 import type { ExecResult } from '../guest-protocol/exec-result.ts'
 import { defer, stopSignal } from '../scope.ts'
 import type { Duration } from '../units.ts'
-import { copyIn, copyOut } from './files.ts'
-import { type GuestAgent, openGuestAgent } from './guest-agent.ts'
-import type { Machine } from './machine.ts'
-import { openSession, type Session } from './session.ts'
-import { spawnProgram } from './spawn.ts'
+import { copyIn, copyOut } from './guest/copy.ts'
+import { openSession, type Session } from './guest/session.ts'
+import { spawnProgram } from './guest/spawn.ts'
+import { type GuestAgent, openGuestAgent } from './guest-agent/guest-agent.ts'
+import type { Machine } from './instance/running-guest.ts'
 
 /** The ways into a guest: its shells, programs and files. */
 export abstract class GuestAccess {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { resolveSpec } from '../../src/vm/spec.ts'
+import { resolveSpec } from '../../src/vm/spec/spec.ts'
 import { cli } from './cli.ts'
 
 const SAMPLE = join(import.meta.dirname, '../../fixtures/dts/vhost.cfg')

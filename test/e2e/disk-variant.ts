@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
-import type { VmSpec } from '../../src/vm/spec.ts'
+import type { VmSpec } from '../../src/vm/spec/spec.ts'
 import { debianDisk, ROOT } from '../disk.ts'
 
 /** The tests' Debian, changed by a script that runs in its root folder. */

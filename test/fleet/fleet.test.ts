@@ -6,7 +6,7 @@ import { UsageError } from '../../src/errors.ts'
 import { Dut } from '../../src/fleet/dut.ts'
 import { startFleet } from '../../src/fleet/fleet.ts'
 import { localHost } from '../../src/host/local.ts'
-import type { VmSpec } from '../../src/vm/spec.ts'
+import type { VmSpec } from '../../src/vm/spec/spec.ts'
 import { waitFor } from '../../src/wait.ts'
 import { isAlive, untilGone } from '../host/processes.ts'
 

@@ -6,9 +6,9 @@ import { dropForMemory } from '../../src/fleet/template-store.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admission/admit.ts'
-import { listTemplates } from '../../src/vm/template-shelf.ts'
+import { listTemplates } from '../../src/vm/template/store.ts'
 import { useLockDir } from '../support/lock-dir.ts'
-import { putTemplate } from '../vm/stored-template.ts'
+import { putTemplate } from '../vm/template/stored-template.ts'
 
 useLockDir()
 

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { UsageError } from '../../src/errors.ts'
 import { needsSharedMemory, qemuArgs } from '../../src/qemu/args.ts'
 import { link, type VirtioCryptoOptions, virtioCrypto } from '../../src/qemu/devices.ts'
-import { resolveSpec } from '../../src/vm/spec.ts'
-import { whyNoTemplate } from '../../src/vm/template.ts'
+import { resolveSpec } from '../../src/vm/spec/spec.ts'
+import { whyNoTemplate } from '../../src/vm/template/obtain.ts'
 import { shapeWith } from './shape.ts'
 
 const argsOf = (options: VirtioCryptoOptions, accel: 'kvm' | 'tcg' = 'kvm') =>

@@ -5,7 +5,7 @@ import { tap } from '../../src/qemu/devices.ts'
 import type { Boot } from '../../src/qemu/guest-args.ts'
 import type { VirtParams } from '../../src/virt/values.ts'
 import { convertVirtParams } from '../../src/virt/virt-params.ts'
-import { resolveSpec, type VmSpec } from '../../src/vm/spec.ts'
+import { resolveSpec, type VmSpec } from '../../src/vm/spec/spec.ts'
 
 /** The QEMU command line that a VM of these parameters gets. */
 function argsOf(params: VirtParams): string {

@@ -1,6 +1,6 @@
 import { openTemplateStore } from '../../fleet/template-store.ts'
 import { parseSize } from '../../units.ts'
-import { listTemplates } from '../../vm/template-shelf.ts'
+import { listTemplates } from '../../vm/template/store.ts'
 import { roughSize } from '../output.ts'
 import { templatesLine } from '../template.ts'
 import { type Check, degraded, failure, ok } from './check.ts'

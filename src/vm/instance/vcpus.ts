@@ -1,0 +1,51 @@
+import type { Host } from '../../host/host.ts'
+import type { Qmp } from '../../qemu/qmp.ts'
+import { performance } from '../../time.ts'
+
+/** The virtual CPUs' time on the host's, by their threads. */
+export interface VcpuTimes {
+  /** `performance.now()`. */
+  at: number
+  /** Milliseconds in which each ran, and in which it ran or waited for its turn. */
+  threads: ReadonlyMap<number, { ranMs: number; wantedMs: number }>
+}
+
+interface Cpus {
+  qmp: Qmp
+  qemu: { pid: number }
+  engine: { host: Host }
+}
+
+export async function vcpuTimes({ qmp, qemu, engine }: Cpus): Promise<VcpuTimes> {
+  const vcpus = await qmp.execute('query-cpus-fast')
+  const threads = [...new Set(vcpus.map((vcpu) => vcpu['thread-id']))]
+  const at = performance.now()
+  const times = await Promise.all(
+    threads.map(async (thread) => {
+      const bytes = await engine.host.readFile(`/proc/${qemu.pid}/task/${thread}/schedstat`)
+      const [ran = 0, waited = 0] = Buffer.from(bytes).toString().split(' ').map(Number)
+      return [thread, { ranMs: ran / 1e6, wantedMs: (ran + waited) / 1e6 }] as const
+    }),
+  )
+  return { at, threads: new Map(times) }
+}
+
+/** The busiest virtual CPU between two looks: how long it ran, and its part of the time. */
+export function busiest(before: VcpuTimes, now: VcpuTimes): { ranMs: number; part: number } {
+  let most = { ranMs: 0, part: 0 }
+  for (const [thread, { ranMs, wantedMs }] of now.threads) {
+    const old = before.threads.get(thread)
+    if (old === undefined) continue
+    const part = (wantedMs - old.wantedMs) / (now.at - before.at)
+    if (part > most.part) most = { ranMs: ranMs - old.ranMs, part }
+  }
+  return most
+}
+
+/** Tells whether a virtual CPU runs a program, not the kernel: CPL 3 of x86, exception level 0 of ARM. */
+export async function isInUserMode({ qmp }: Pick<Cpus, 'qmp'>): Promise<boolean> {
+  const registers = await qmp.execute('human-monitor-command', {
+    'command-line': 'info registers -a',
+  })
+  return /\bCPL=3\b|\bEL0t\b/.test(registers)
+}
