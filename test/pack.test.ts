@@ -40,7 +40,7 @@ describe('the tarball', () => {
   test('holds the built files, the guest and the licence, and no sources or tests', async () => {
     const { stdout } = await attempt(ROOT, 'tar', '-tzf', tarball)
     const files = stdout.trimEnd().split('\n')
-    for (const name of ['dist/index.js', 'dist/plugin.d.ts', 'fixtures/guest/packages.txt']) {
+    for (const name of ['dist/index.js', 'dist/plugin.d.ts', 'guest/image/packages.txt']) {
       expect(files).toContain(`package/${name}`)
     }
     expect(files).toContain('package/LICENSE')

@@ -1,6 +1,6 @@
 /**
  * The frames of the default guest's agent, both ways: u32 length of the payload, u32 channel, u8 type,
- * three zero bytes, then the payload; little-endian (fixtures/guest/agent/frame.h).
+ * three zero bytes, then the payload; little-endian (guest/helper/agent.h).
  */
 export const ToGuest = {
   hello: 1,

@@ -26,7 +26,7 @@ export const NONCE_LENGTH = 16
 const ANY_SIGNAL = Uint8Array.of(15)
 
 /**
- * Has a guest listen at NICs of its; see fixtures/guest/agent/probe.c.
+ * Has a guest listen at NICs of its; see guest/helper/probe.c.
  *
  * @param nonce 16 bytes, which all guests of one probe share
  * @param onHeard called once for each pair: what the second one sent has come to the first

@@ -14,7 +14,7 @@ import { missing } from './missing.ts'
 const GRACE_MS = 1000
 /**
  * How long after the program's end its children are heard that keep its output open; as long as in a
- * guest (fixtures/guest/agent/run.c).
+ * guest (guest/helper/run.c).
  */
 const MOMENT_MS = 1000
 

@@ -52,7 +52,7 @@ export async function buildGuest(options: BuildOptions): Promise<Built> {
 
 async function compileAgent(options: BuildOptions): Promise<void> {
   const { recipe, folder } = options
-  const sources = [...recipe.files.keys()].filter((name) => /^agent\/.*\.c$/.test(name))
+  const sources = [...recipe.files.keys()].filter((name) => /^helper\/.*\.c$/.test(name))
   await step(options, ARCHS[recipe.architecture].compiler, [
     ...['-static', '-O2', '-std=c11', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-s'],
     ...['-o', `${folder}/agent`],
@@ -62,7 +62,7 @@ async function compileAgent(options: BuildOptions): Promise<void> {
   await step(options, 'truncate', ['--size=%512', `${folder}/agent`])
 }
 
-/** Compiles the builtin that the guest's bashes load when they start: fixtures/guest/bash/name.c. */
+/** Compiles the builtin that the guest's bashes load when they start: guest/bash/name.c. */
 async function compileBuiltin(options: BuildOptions): Promise<void> {
   const { recipe, folder } = options
   await step(options, ARCHS[recipe.architecture].compiler, [
@@ -80,8 +80,8 @@ const UNPACKED = [
 
 async function unpackPackages(options: BuildOptions): Promise<void> {
   const { recipe, folder, onProgress, host, signal } = options
-  const script = Buffer.from(recipe.files.get('customize.sh') ?? '').toString()
-  const given = ['agent', 'recipe/name.so', 'recipe/modules.txt', 'recipe/pmds.txt']
+  const script = Buffer.from(recipe.files.get('image/customize.sh') ?? '').toString()
+  const given = ['agent', 'recipe/name.so', 'recipe/image/modules.txt', 'recipe/image/pmds.txt']
   const hooks = [
     'mkdir "$1/vitest-dut"',
     ...given.map((name) => `upload ${quote(`${folder}/${name}`)} /vitest-dut/${baseName(name)}`),
@@ -104,8 +104,8 @@ async function unpackPackages(options: BuildOptions): Promise<void> {
     [
       ...['--verbose', `--architectures=${recipe.architecture}`],
       ...(native ? INSTALLED : UNPACKED),
-      `--include=${listOf(recipe, 'packages.txt').join(',')}`,
-      ...listOf(recipe, 'excludes.txt').map((pattern) => `--dpkgopt=path-${pattern}`),
+      `--include=${listOf(recipe, 'image/packages.txt').join(',')}`,
+      ...listOf(recipe, 'image/excludes.txt').map((pattern) => `--dpkgopt=path-${pattern}`),
       ...hooks.map((hook) => `--${native ? 'customize' : 'extract'}-hook=${hook}`),
       ...[recipe.suite, `${folder}/root.tar`],
       ...(mirror ? [mirror] : []),

@@ -8,7 +8,7 @@ import type { ArchName } from './arch.ts'
 export interface Recipe {
   /** sha256 over all inputs, in hex: two guests with the same key are interchangeable. */
   key: string
-  /** The files under `fixtures/guest`, by their path there. */
+  /** The files under `guest`, by their path there. */
   files: ReadonlyMap<string, Uint8Array>
   suite: string
   architecture: ArchName
@@ -20,7 +20,7 @@ const SUITE = 'bookworm'
 const FORMAT = 3
 
 // The same two steps up from src/image and, in the packed npm package, from dist/image.
-const FOLDER = fileURLToPath(new URL('../../fixtures/guest', import.meta.url))
+const FOLDER = fileURLToPath(new URL('../../guest', import.meta.url))
 
 /** Reads the recipe of the built-in guest, which comes with this package. */
 export async function readRecipe(

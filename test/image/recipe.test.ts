@@ -5,20 +5,20 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { listOf, readRecipe } from '../../src/image/recipe.ts'
 
-const SHIPPED = fileURLToPath(new URL('../../fixtures/guest', import.meta.url))
+const SHIPPED = fileURLToPath(new URL('../../guest', import.meta.url))
 
 test('the shipped recipe has its parts, and its lists no comments', async () => {
   const recipe = await readRecipe()
   for (const name of [
-    'packages.txt',
-    'customize.sh',
-    'pmds.txt',
-    'agent/main.c',
-    'agent/agent.h',
+    'image/packages.txt',
+    'image/customize.sh',
+    'image/pmds.txt',
+    'helper/main.c',
+    'helper/agent.h',
   ]) {
     expect([...recipe.files.keys()]).toContain(name)
   }
-  const packages = listOf(recipe, 'packages.txt')
+  const packages = listOf(recipe, 'image/packages.txt')
   expect(packages).toContain('dpdk-dev')
   expect(packages.filter((name) => !/^[a-z0-9][a-z0-9.+-]+$/.test(name))).toEqual([])
   expect(new Set(packages).size).toBe(packages.length)
@@ -30,10 +30,10 @@ test('the key is the same for the same files, and another for any change in one'
   await cp(SHIPPED, folder, { recursive: true })
   const { key } = await readRecipe()
   expect((await readRecipe(folder)).key).toBe(key)
-  await writeFile(join(folder, 'pmds.txt'), '# changed')
+  await writeFile(join(folder, 'image/pmds.txt'), '# changed')
   const changed = (await readRecipe(folder)).key
   expect(changed).not.toBe(key)
-  await rm(join(folder, 'pmds.txt'))
+  await rm(join(folder, 'image/pmds.txt'))
   expect([key, changed]).not.toContain((await readRecipe(folder)).key)
 })
 
