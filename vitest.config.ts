@@ -72,7 +72,7 @@ export default defineConfig({
           name: 'e2e-restored',
           include: inEachWay,
           exclude: ['test/e2e/disks.test.ts'], // some of its VMs keep no states
-          setupFiles: [at('test/e2e/restored.setup.ts')],
+          setupFiles: [at('test/support/restored.setup.ts')],
           fileParallelism: false,
           sequence: { groupOrder: 3 },
         },

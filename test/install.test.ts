@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { attempt, openProject, pack } from './consumer.ts'
+import { attempt, openProject, pack } from './support/consumer.ts'
 
 let dir = ''
 let tarball = ''

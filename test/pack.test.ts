@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { attempt, type Consumer, openConsumer, pack, ROOT } from './consumer.ts'
+import { attempt, type Consumer, openConsumer, pack, ROOT } from './support/consumer.ts'
 
 /** Debian's own is one that this package does not run on, but has to be read by. */
 const OLD_NODE = /^v(1\d|20)\./.test(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { defer, outsideScope, Scope, stopSignal } from '../src/scope.ts'
 import { waitFor } from '../src/wait.ts'
-import { withScope } from './with-scope.ts'
+import { withScope } from './support/with-scope.ts'
 
 const never = new Promise<never>(() => {})
 const { signal: quiet } = new AbortController()

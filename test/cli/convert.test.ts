@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { resolveSpec } from '../../src/vm/spec/spec.ts'
-import { cli } from './cli.ts'
+import { cli } from '../support/cli.ts'
 
 const SAMPLE = join(import.meta.dirname, '../../fixtures/dts/vhost.cfg')
 const dir = mkdtempSync(join(tmpdir(), 'convert-'))

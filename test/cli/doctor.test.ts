@@ -6,9 +6,9 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { roughSize } from '../../src/cli/output.ts'
 import { localHost } from '../../src/host/local.ts'
 import { openPty } from '../../src/host/pty.ts'
-import { type CliOptions, cli, MAIN, makeBin, usePlace } from './cli.ts'
-import { CURRENT, GUEST_BYTES, OLD, putGuest } from './guest-folders.ts'
-import { putDraft, putTemplate } from './template-folders.ts'
+import { type CliOptions, cli, MAIN, makeBin, usePlace } from '../support/cli.ts'
+import { CURRENT, GUEST_BYTES, OLD, putGuest } from '../support/guest-folders.ts'
+import { putDraft, putTemplate } from '../support/template-folders.ts'
 
 const place = usePlace()
 const ROOT = userInfo().uid === 0

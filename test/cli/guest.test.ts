@@ -3,9 +3,9 @@ import { readdir, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
 import { readRecipe } from '../../src/image/recipe.ts'
+import { cli, makeBin, startCli, usePlace } from '../support/cli.ts'
+import { CURRENT, GUEST_BYTES, OLD, putGuest } from '../support/guest-folders.ts'
 import { startProcess } from '../support/process.ts'
-import { cli, makeBin, startCli, usePlace } from './cli.ts'
-import { CURRENT, GUEST_BYTES, OLD, putGuest } from './guest-folders.ts'
 
 const place = usePlace()
 const guest = (...words: string[]) => cli(['guest', ...words], place)

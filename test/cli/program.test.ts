@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { inRange } from '../../src/cli/package.ts'
 import { localHost } from '../../src/host/local.ts'
-import { cli, MAIN, usePlace } from './cli.ts'
+import { cli, MAIN, usePlace } from '../support/cli.ts'
 
 const place = usePlace()
 const run = (...words: string[]) => cli(words, place)

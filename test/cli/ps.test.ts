@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
+import { cli, usePlace } from '../support/cli.ts'
 import { startProcess } from '../support/process.ts'
-import { cli, usePlace } from './cli.ts'
-import { keyOf, putDraft, putTemplate } from './template-folders.ts'
+import { keyOf, putDraft, putTemplate } from '../support/template-folders.ts'
 
 const place = usePlace()
 const ps = (...words: string[]) => cli(['ps', ...words], place)

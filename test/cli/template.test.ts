@@ -4,8 +4,8 @@ import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
-import { type CliOptions, cli, usePlace } from './cli.ts'
-import { keyOf, putDraft, putTemplate } from './template-folders.ts'
+import { type CliOptions, cli, usePlace } from '../support/cli.ts'
+import { keyOf, putDraft, putTemplate } from '../support/template-folders.ts'
 
 const place = usePlace()
 const template = (words: string[], options: Partial<CliOptions> = {}) =>

@@ -3,9 +3,9 @@ import { Console } from '../../src/console/console.ts'
 import type { Mark } from '../../src/console/marks.ts'
 import { CommandTimeoutError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
-import { withScope } from '../with-scope.ts'
-import { fedStream } from './fed-stream.ts'
-import { growth, NOISE } from './growth.ts'
+import { fedStream } from '../support/fed-stream.ts'
+import { growth, NOISE } from '../support/growth.ts'
+import { withScope } from '../support/with-scope.ts'
 
 function makeConsole() {
   const { stream, typed, feed } = fedStream()

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
-import { getty, LOGIN, PATIENCE, peer, refusal } from './login-peer.ts'
+import { getty, LOGIN, PATIENCE, peer, refusal } from '../support/login-peer.ts'
 
-const PEER = join(import.meta.dirname, 'login-peer.sh')
+const PEER = join(import.meta.dirname, '../support/login-peer.sh')
 
 /** A guest's login, in one of the ways that the script knows. */
 const way = (context: TestContext, name: string, shell = 'bash') =>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { MarkReader } from '../../src/console/marks.ts'
-import { readerOf } from './cuts.ts'
+import { readerOf } from '../support/cuts.ts'
 
 const full = (body: Partial<{ status: number; isNoisy: boolean; facts: object; pid: number }>) => ({
   ...{ kind: 'prompt', at: 1, status: 0, isNoisy: false, isAnswer: false },

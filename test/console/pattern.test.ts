@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { describePattern, Matcher, type Pattern } from '../../src/console/pattern.ts'
-import { growth, NOISE } from './growth.ts'
+import { growth, NOISE } from '../support/growth.ts'
 
 /** Where the first match is, when the text comes in these pieces. */
 function find(pattern: Pattern, pieces: readonly string[]) {

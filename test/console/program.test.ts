@@ -6,8 +6,8 @@ import { hostTerminal } from '../../src/fleet/host-exec.ts'
 import { localHost } from '../../src/host/local.ts'
 import { Lifeline } from '../../src/lifeline.ts'
 import { turn } from '../../src/wait.ts'
-import { stopTime } from '../stop-time.ts'
-import { fedStream } from './fed-stream.ts'
+import { fedStream } from '../support/fed-stream.ts'
+import { stopTime } from '../support/stop-time.ts'
 
 /** A program that reads lines at a prompt and does what they say, with the terminal's echo. */
 const LISTENER = `

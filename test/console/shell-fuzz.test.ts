@@ -3,8 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { CommandTimeoutError, GuestError } from '../../src/errors.ts'
-import { localShell } from './local-shell.ts'
-import { type Change, changed, changes, FRESH, isRight, type ShellModel } from './shell-changes.ts'
+import { localShell } from '../support/local-shell.ts'
+import {
+  type Change,
+  changed,
+  changes,
+  FRESH,
+  isRight,
+  type ShellModel,
+} from '../support/shell-changes.ts'
 
 /** Another one each time; the test's name tells it. */
 const SEED = Number(process.env.CONSOLE_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 30))

@@ -2,9 +2,9 @@ import { describe, expect, test, vi } from 'vitest'
 import { Console } from '../../src/console/console.ts'
 import { Shell } from '../../src/console/shell.ts'
 import { Lifeline } from '../../src/lifeline.ts'
-import { banner } from './cuts.ts'
-import { fedStream } from './fed-stream.ts'
-import { localShell } from './local-shell.ts'
+import { banner } from '../support/cuts.ts'
+import { fedStream } from '../support/fed-stream.ts'
+import { localShell } from '../support/local-shell.ts'
 
 const RS = '\x1e'
 const BANNER = `\\036dut-shell 77\\036\\n`

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { CommandTimeoutError } from '../../src/errors.ts'
-import { localShell } from './local-shell.ts'
+import { localShell } from '../support/local-shell.ts'
 
 /** A machine whose processes can be stopped, as all of a guest's are while its CPUs do not run. */
 async function machine() {

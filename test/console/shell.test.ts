@@ -8,9 +8,9 @@ import { Shell } from '../../src/console/shell.ts'
 import { probeLine } from '../../src/console/typed.ts'
 import { CommandTimeoutError, GuestError, UsageError } from '../../src/errors.ts'
 import { Lifeline } from '../../src/lifeline.ts'
-import { stopTime } from '../stop-time.ts'
-import { fedStream } from './fed-stream.ts'
-import { localShell } from './local-shell.ts'
+import { fedStream } from '../support/fed-stream.ts'
+import { localShell } from '../support/local-shell.ts'
+import { stopTime } from '../support/stop-time.ts'
 
 /** Resolves when the shell says the next time that it is back. */
 function prompt(console: Console): Promise<void> {

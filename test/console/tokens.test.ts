@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { RS } from '../../src/console/marks.ts'
-import { banner, cutsOf, end, ID, mark, short, tokensOf } from './cuts.ts'
-import { growth, NOISE } from './growth.ts'
+import { banner, cutsOf, end, ID, mark, short, tokensOf } from '../support/cuts.ts'
+import { growth, NOISE } from '../support/growth.ts'
 
 const whole = (stream: string) => tokensOf([Buffer.from(stream)])
 const textOf = (stream: string) =>

@@ -13,7 +13,7 @@ import {
  * port 0.
  */
 function recorded(version: string): (command: string) => string {
-  const file = new URL(`recorded/vhost-${version}.txt`, import.meta.url)
+  const file = new URL(`../fixtures/dpdk/vhost-${version}.txt`, import.meta.url)
   const [, ...answers] = readFileSync(file, 'utf8').split('testpmd> ')
   return (command) => answers.find((answer) => answer.startsWith(`${command}\n`)) ?? ''
 }

@@ -4,9 +4,9 @@ import { reserveHugepages, testpmd } from '../../src/dpdk/index.ts'
 import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
-import { usePagesTurn } from '../lease/resources/pages-turn.ts'
-import { withScope } from '../with-scope.ts'
-import { hostDut } from './host-dut.ts'
+import { hostDut } from '../support/host-dut.ts'
+import { usePagesTurn } from '../support/pages-turn.ts'
+import { withScope } from '../support/with-scope.ts'
 
 const FOLDER = '/sys/kernel/mm/hugepages/hugepages-2048kB'
 const number = async (name: string) => Number(await readFile(`${FOLDER}/${name}`, 'utf8'))
@@ -60,7 +60,7 @@ test('go back with the DUT', async () => {
 
 test('go back when the process that asked is killed', async () => {
   const index = new URL('../../src/dpdk/index.ts', import.meta.url).pathname
-  const helper = new URL('./host-dut.ts', import.meta.url).pathname
+  const helper = new URL('../support/host-dut.ts', import.meta.url).pathname
   const script = `
     const { reserveHugepages } = await import(${JSON.stringify(index)})
     const { hostDut } = await import(${JSON.stringify(helper)})
@@ -87,7 +87,7 @@ test.skipIf(process.getuid?.() !== 0)(
     const place = (path: string) => JSON.stringify(new URL(path, import.meta.url).pathname)
     const script = `
     const { reserveHugepages } = await import(${place('../../src/dpdk/index.ts')})
-    const { hostDut } = await import(${place('./host-dut.ts')})
+    const { hostDut } = await import(${place('../support/host-dut.ts')})
     console.log((await reserveHugepages(hostDut(), 5).catch((error) => error)).message)`
     const node = [process.execPath, '--input-type=module', '-e', script]
     const { stdout } = await localHost().run('setpriv', [

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { testpmd, vhostSwitch } from '../../src/dpdk/index.ts'
 import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
-import { hostDut, processesWith } from './host-dut.ts'
+import { hostDut, processesWith } from '../support/host-dut.ts'
 
 let dut: Dut
 beforeEach(() => {

@@ -3,8 +3,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type TestpmdOptions, testpmd } from '../../src/dpdk/index.ts'
 import { CommandTimeoutError, InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { Dut } from '../../src/fleet/dut.ts'
-import { withScope } from '../with-scope.ts'
-import { hostDut, processesWith } from './host-dut.ts'
+import { hostDut, processesWith } from '../support/host-dut.ts'
+import { withScope } from '../support/with-scope.ts'
 
 let dut: Dut
 beforeEach(() => {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Agent } from '../../src/guest-protocol/agent.ts'
 import { FromGuest } from '../../src/guest-protocol/frames.ts'
 import type { Identity } from '../../src/guest-protocol/identity.ts'
-import { RawGuest } from './raw-guest.ts'
+import { RawGuest } from '../support/raw-guest.ts'
 
 const SIGINT = 2
 const SIGTERM = 15

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Consumer, openConsumer } from '../consumer.ts'
+import { type Consumer, openConsumer } from '../support/consumer.ts'
 
 // What docs and README show, word for word: the package's promise to those who install it.
 const CONFIG = `

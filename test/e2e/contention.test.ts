@@ -5,11 +5,11 @@ import { readLedger } from '../../src/lease/ledger/records.ts'
 import { touchedPages } from '../../src/lease/resources/memory.ts'
 import { readPages } from '../../src/lease/resources/pages.ts'
 import { poll } from '../../src/wait.ts'
-import { pages, useApplicants } from '../lease/admission/applicants.ts'
-import { usePagesTurn } from '../lease/resources/pages-turn.ts'
+import { pages, useApplicants } from '../support/applicants.ts'
+import { usePagesTurn } from '../support/pages-turn.ts'
 import { startProcess } from '../support/process.ts'
-import { HEAD, makeProject, type Project } from './project.ts'
-import { processesWith, withoutForks } from './remains.ts'
+import { HEAD, makeProject, type Project } from '../support/project.ts'
+import { processesWith, withoutForks } from '../support/remains.ts'
 
 // A machine on which there are huge pages for a few VMs only, and nobody else has any.
 const { change } = usePagesTurn()

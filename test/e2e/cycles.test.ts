@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { PORT_RANGE } from '../../src/lease/resources/ports.ts'
-import { usePagesTurn } from '../lease/resources/pages-turn.ts'
-import { heldIn, inventory, processesWith } from './remains.ts'
+import { usePagesTurn } from '../support/pages-turn.ts'
+import { heldIn, inventory, processesWith } from '../support/remains.ts'
 
 usePagesTurn()
 

@@ -10,7 +10,7 @@ import {
   UsageError,
 } from 'vitest-dut'
 import { MultipleVM } from 'vitest-dut/dts'
-import { debianDisk, ROOT } from '../disk.ts'
+import { debianDisk, ROOT } from '../support/disk.ts'
 
 const test = dutTest({ vms: 0, bootTimeout: '5m' })
 const VM_NUM = 2

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { poll } from '../../src/wait.ts'
-import { HEAD, makeProject, type Project } from './project.ts'
+import { HEAD, makeProject, type Project } from '../support/project.ts'
 
 const SLOW = `${HEAD}
 const test = dutTest({ vms: 2 })

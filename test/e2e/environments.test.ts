@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { HEAD, makeProject } from './project.ts'
+import { HEAD, makeProject } from '../support/project.ts'
 
 const SPEC = `${HEAD}
 const test = dutTest({ vm: { memory: '256M' } })

@@ -1,6 +1,6 @@
 // The scopes that Vitest has: who owns what is started, and what ends with what.
 import { expect, test } from 'vitest'
-import { HEAD, makeProject, type Project } from './project.ts'
+import { HEAD, makeProject, type Project } from '../support/project.ts'
 
 async function run(project: Project, ...args: string[]) {
   const result = await project.vitest(...args).ended

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { HEAD, makeProject, type Project } from './project.ts'
+import { HEAD, makeProject, type Project } from '../support/project.ts'
 
 async function run(project: Project, ...args: string[]) {
   const result = await project.vitest(...args).ended

@@ -3,8 +3,8 @@ import { Dut } from '../../src/fleet/dut.ts'
 import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import { localHost } from '../../src/host/local.ts'
 import { link } from '../../src/qemu/devices.ts'
-import { debianDisk } from '../disk.ts'
-import { diskVariant } from './disk-variant.ts'
+import { debianDisk } from '../support/disk.ts'
+import { diskVariant } from '../support/disk-variant.ts'
 
 /* State that a guest with systemd carries into its clones. Each of its images boots, which takes half a minute. */
 

@@ -1,5 +1,5 @@
 import { dutTest, expect, type GuestError } from 'vitest-dut'
-import { diskVariant } from './disk-variant.ts'
+import { diskVariant } from '../support/disk-variant.ts'
 
 /* A real getty and a real login, with what administrators put around them. */
 

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { dutTest, expect, GuestError } from 'vitest-dut'
-import { bootSector } from './boot-sector.ts'
+import { bootSector } from '../support/boot-sector.ts'
 
 const test = dutTest({ vms: 0, bootTimeout: '12s' })
 

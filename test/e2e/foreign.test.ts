@@ -11,8 +11,8 @@ import {
   UsageError,
   type Vm,
 } from 'vitest-dut'
-import { debianDisk, ROOT, TESTER } from '../disk.ts'
-import { bootSector } from './boot-sector.ts'
+import { bootSector } from '../support/boot-sector.ts'
+import { debianDisk, ROOT, TESTER } from '../support/disk.ts'
 
 /*
  * Guests of users' own: a real Debian disk with systemd, a getty on its serial line and a loader that

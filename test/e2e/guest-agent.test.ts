@@ -8,7 +8,7 @@ import {
   userNet,
   type Vm,
 } from 'vitest-dut'
-import { debianDisk, ROOT, TESTER } from '../disk.ts'
+import { debianDisk, ROOT, TESTER } from '../support/disk.ts'
 
 /*
  * The QEMU guest agent of a real Debian, where it is a service like any other.

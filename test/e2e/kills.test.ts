@@ -4,10 +4,17 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { sweepHost } from '../../src/fleet/sweep.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll, waitFor } from '../../src/wait.ts'
-import { usePagesTurn } from '../lease/resources/pages-turn.ts'
-import { isRoot, MARKS, MOMENTS, type Moment, qemusOf, SPECS } from './kill-moments.ts'
-import { makeProject, type Project, type Running } from './project.ts'
-import { familyOf, heldIn, inventory, isRunning, processesWith, withoutForks } from './remains.ts'
+import { isRoot, MARKS, MOMENTS, type Moment, qemusOf, SPECS } from '../support/kill-moments.ts'
+import { usePagesTurn } from '../support/pages-turn.ts'
+import { makeProject, type Project, type Running } from '../support/project.ts'
+import {
+  familyOf,
+  heldIn,
+  inventory,
+  isRunning,
+  processesWith,
+  withoutForks,
+} from '../support/remains.ts'
 
 usePagesTurn()
 

@@ -8,8 +8,8 @@ import {
   type Vm,
   VmDiedError,
 } from 'vitest-dut'
-import { leasesOfUs } from './leases.ts'
-import { isRunning } from './remains.ts'
+import { leasesOfUs } from '../support/leases.ts'
+import { isRunning } from '../support/remains.ts'
 
 const test = dutTest({
   vms: 2,

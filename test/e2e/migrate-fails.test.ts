@@ -10,8 +10,8 @@ import {
   VmDiedError,
 } from 'vitest-dut'
 import { poll } from '../../src/wait.ts'
-import { leasesOfUs } from './leases.ts'
-import { isRunning, processesWith } from './remains.ts'
+import { leasesOfUs } from '../support/leases.ts'
+import { isRunning, processesWith } from '../support/remains.ts'
 
 /** Slow enough that there is time for anything. */
 const SLOW = { bandwidth: '4M' } as const

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startProcess } from '../support/process.ts'
-import { heldIn, processesWith } from './remains.ts'
+import { heldIn, processesWith } from '../support/remains.ts'
 
 interface Told {
   status: string

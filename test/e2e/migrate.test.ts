@@ -2,8 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { dutTest, expect, link, type Vm } from 'vitest-dut'
 import { waitFor } from '../../src/wait.ts'
-import { leasesOfUs } from './leases.ts'
-import { isRunning } from './remains.ts'
+import { leasesOfUs } from '../support/leases.ts'
+import { isRunning } from '../support/remains.ts'
 
 const test = dutTest({
   vms: 2,

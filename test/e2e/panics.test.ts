@@ -1,5 +1,5 @@
 import { dutTest, expect, type Vm } from 'vitest-dut'
-import { debianDisk, ROOT } from '../disk.ts'
+import { debianDisk, ROOT } from '../support/disk.ts'
 
 /* Lines that read like a kernel's panic, which any program can print; and panics. */
 

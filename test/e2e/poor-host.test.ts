@@ -16,9 +16,9 @@ import { defaultCacheDir } from '../../src/host/cache-dir.ts'
 import { localHost } from '../../src/host/local.ts'
 import { changePages, readPages } from '../../src/lease/resources/pages.ts'
 import { poll } from '../../src/wait.ts'
-import { isAlive } from '../host/processes.ts'
-import { usePagesTurn } from '../lease/resources/pages-turn.ts'
-import { HEAD, makeProject, type Project, type Running } from './project.ts'
+import { usePagesTurn } from '../support/pages-turn.ts'
+import { isAlive } from '../support/processes.ts'
+import { HEAD, makeProject, type Project, type Running } from '../support/project.ts'
 
 usePagesTurn()
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { dutTest, expect, userNet, type Vm } from 'vitest-dut'
-import { cli } from '../cli/cli.ts'
+import { cli } from '../support/cli.ts'
 
 const forwarding = userNet({ forward: [22, { port: 53, protocol: 'udp' }] })
 const test = dutTest({

@@ -1,6 +1,6 @@
 import { test as plain } from 'vitest'
 import { dutTest, expect } from 'vitest-dut'
-import { makeProject } from './project.ts'
+import { makeProject } from '../support/project.ts'
 
 const test = dutTest({ vms: 2, reset: 'each' })
 

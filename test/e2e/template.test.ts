@@ -9,7 +9,7 @@ import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec/spec.ts'
 import type { Vm } from '../../src/vm/vm.ts'
 import { startProcess, type TestProcess } from '../support/process.ts'
-import { HEAD, makeProject } from './project.ts'
+import { HEAD, makeProject } from '../support/project.ts'
 
 /*
  * Templates in a folder of each test's own, which is empty at first, or has one of SHAPE that was made once

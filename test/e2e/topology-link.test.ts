@@ -1,6 +1,6 @@
 import { detectTopology, dutTest, expect, link, UsageError, type Vm } from 'vitest-dut'
 import { bindDriver } from 'vitest-dut/dpdk'
-import { statesOf, wiring } from './wiring.ts'
+import { statesOf, wiring } from '../support/wiring.ts'
 
 const test = dutTest({ vms: 3, vm: { memory: '192M', devices: [link('lan'), link('lan')] } })
 

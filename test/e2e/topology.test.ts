@@ -12,7 +12,7 @@ import {
   vhostUser,
 } from 'vitest-dut'
 import { vhostSwitch } from 'vitest-dut/dpdk'
-import { statesOf, wiring } from './wiring.ts'
+import { statesOf, wiring } from '../support/wiring.ts'
 
 const mayChangeNetworks = process.getuid?.() === 0
 const test = dutTest({ vms: 0 })

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { poll } from '../../src/wait.ts'
-import { HEAD, makeProject } from './project.ts'
+import { HEAD, makeProject } from '../support/project.ts'
 
 const spec = (round: number) => `${HEAD}
 const test = dutTest({ vm: { memory: '192M' } })

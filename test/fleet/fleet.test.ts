@@ -8,7 +8,7 @@ import { startFleet } from '../../src/fleet/fleet.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec/spec.ts'
 import { waitFor } from '../../src/wait.ts'
-import { isAlive, untilGone } from '../host/processes.ts'
+import { isAlive, untilGone } from '../support/processes.ts'
 
 /** DUTs of this machine without VMs: real QEMUs are the end-to-end tests' part. */
 async function makeDuts(...names: string[]): Promise<Dut[]> {

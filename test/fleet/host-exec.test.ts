@@ -8,9 +8,9 @@ import type { ExecOptions } from '../../src/guest-protocol/exec.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll } from '../../src/wait.ts'
-import { untilGone } from '../host/processes.ts'
-import { stopTime } from '../stop-time.ts'
-import { withScope } from '../with-scope.ts'
+import { untilGone } from '../support/processes.ts'
+import { stopTime } from '../support/stop-time.ts'
+import { withScope } from '../support/with-scope.ts'
 
 const dut = { host: localHost(), name: 'dut0', dir: '/suite' }
 const exec = (command: string, options?: ExecOptions) => hostExec(dut, command, options)

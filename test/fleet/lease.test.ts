@@ -8,7 +8,7 @@ import { localHost } from '../../src/host/local.ts'
 import type { Holding } from '../../src/lease/resources/needs.ts'
 import { useLockDir } from '../support/lock-dir.ts'
 import { startProcess } from '../support/process.ts'
-import { withScope } from '../with-scope.ts'
+import { withScope } from '../support/with-scope.ts'
 
 const locks = useLockDir()
 /** So few that two who would not look would meet soon; not of the default range, which others ask for. */

@@ -11,9 +11,9 @@ import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admission/admit.ts'
 import { poll } from '../../src/wait.ts'
-import { isAlive, untilGone } from '../host/processes.ts'
-import { stopTime } from '../stop-time.ts'
 import { useLockDir } from '../support/lock-dir.ts'
+import { isAlive, untilGone } from '../support/processes.ts'
+import { stopTime } from '../support/stop-time.ts'
 
 const locks = useLockDir()
 let host: Host

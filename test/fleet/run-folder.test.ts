@@ -19,9 +19,9 @@ import { suiteEnv } from '../../src/fleet/leftovers.ts'
 import { openRunFolder } from '../../src/fleet/run-folder.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
-import { untilGone } from '../host/processes.ts'
 import { useLockDir } from '../support/lock-dir.ts'
 import { startProcess } from '../support/process.ts'
+import { untilGone } from '../support/processes.ts'
 
 useLockDir()
 let host: Host

@@ -6,7 +6,7 @@ import { startAll } from '../../src/fleet/start-all.ts'
 import { resolveSpec } from '../../src/vm/spec/spec.ts'
 import type { Vm } from '../../src/vm/vm.ts'
 import { waitFor } from '../../src/wait.ts'
-import { withScope } from '../with-scope.ts'
+import { withScope } from '../support/with-scope.ts'
 
 const never = new Promise<never>(() => {})
 const specs = (count: number) => Array.from({ length: count }, (_, i) => resolveSpec({}, i))

@@ -8,9 +8,9 @@ import { sweepHost } from '../../src/fleet/sweep.ts'
 import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { readLedger } from '../../src/lease/ledger/records.ts'
-import { isAlive, untilGone } from '../host/processes.ts'
 import { useLockDir } from '../support/lock-dir.ts'
 import { startProcess } from '../support/process.ts'
+import { isAlive, untilGone } from '../support/processes.ts'
 
 const locks = useLockDir()
 let host: Host

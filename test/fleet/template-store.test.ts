@@ -8,7 +8,7 @@ import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admission/admit.ts'
 import { listTemplates } from '../../src/vm/template/store.ts'
 import { useLockDir } from '../support/lock-dir.ts'
-import { putTemplate } from '../vm/template/stored-template.ts'
+import { putTemplate } from '../support/stored-template.ts'
 
 useLockDir()
 

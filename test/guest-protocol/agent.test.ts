@@ -3,7 +3,7 @@ import { GuestError, UsageError } from '../../src/errors.ts'
 import { agentError } from '../../src/guest-protocol/agent-error.ts'
 import { wallClock } from '../../src/time.ts'
 import { poll } from '../../src/wait.ts'
-import { agentPeer, type Heard } from './agent-peer.ts'
+import { agentPeer, type Heard } from '../support/agent-peer.ts'
 
 describe('a sign of life', () => {
   test('is the answer with the same nonce, and says what the guest is', async () => {

@@ -6,9 +6,9 @@ import {
   UsageError,
 } from '../../src/errors.ts'
 import { type ExecOptions, exec } from '../../src/guest-protocol/exec.ts'
-import { stopTime } from '../stop-time.ts'
-import { withScope } from '../with-scope.ts'
-import { agentPeer } from './agent-peer.ts'
+import { agentPeer } from '../support/agent-peer.ts'
+import { stopTime } from '../support/stop-time.ts'
+import { withScope } from '../support/with-scope.ts'
 
 type Peer = Awaited<ReturnType<typeof agentPeer>>
 

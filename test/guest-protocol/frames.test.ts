@@ -5,7 +5,7 @@ import {
   FrameReader,
   LONGEST_PAYLOAD,
 } from '../../src/guest-protocol/frames.ts'
-import { growth, NOISE } from '../console/growth.ts'
+import { growth, NOISE } from '../support/growth.ts'
 
 const plain = ({ channel, type, payload }: Frame) => ({
   ...{ channel, type },

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
 import { openProbe } from '../../src/guest-protocol/probe.ts'
-import { agentPeer } from './agent-peer.ts'
+import { agentPeer } from '../support/agent-peer.ts'
 
 const nonce = Uint8Array.from({ length: 16 }, (_, i) => i)
 const wait = { timeoutMs: 5000 }

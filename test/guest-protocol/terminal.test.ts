@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
 import { openTerminal } from '../../src/guest-protocol/terminal.ts'
 import { poll } from '../../src/wait.ts'
-import { agentPeer } from './agent-peer.ts'
+import { agentPeer } from '../support/agent-peer.ts'
 
 async function open(command = 'top') {
   const peer = await agentPeer()

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { startProcess } from '../support/process.ts'
-import { isAlive, untilGone } from './processes.ts'
+import { isAlive, untilGone } from '../support/processes.ts'
 
 test.each(['SIGKILL', 'SIGTERM'] as const)(
   'what a process started, on a terminal or not, is gone when %s ends it',

@@ -14,7 +14,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Pty, PtyOptions } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { poll, turn, waitFor } from '../../src/wait.ts'
-import { untilGone } from './processes.ts'
+import { untilGone } from '../support/processes.ts'
 
 /** A program on a terminal, and all that it prints; gone with the test. */
 function open(file: string, args: readonly string[], options?: PtyOptions) {

@@ -6,7 +6,7 @@ import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
 import { openOutputs } from '../../src/output.ts'
 import { poll } from '../../src/wait.ts'
-import { isAlive, untilGone } from './processes.ts'
+import { isAlive, untilGone } from '../support/processes.ts'
 
 const { run } = localHost()
 const sh = (script: string, options = {}) => run('sh', ['-c', script], options)

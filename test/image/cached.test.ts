@@ -7,8 +7,8 @@ import { localHost } from '../../src/host/local.ts'
 import { listGuests, pruneGuests } from '../../src/image/cached.ts'
 import { ensureGuest, findGuest } from '../../src/image/guest.ts'
 import { readRecipe } from '../../src/image/recipe.ts'
+import { fakeGuest } from '../support/fake-recipe.ts'
 import { startProcess } from '../support/process.ts'
-import { fakeGuest } from './fake-recipe.ts'
 
 const host = localHost()
 /** The fake guest's, which no version of the package uses. */

@@ -10,7 +10,7 @@ import type { Host } from '../../src/host/host.ts'
 import { localHost } from '../../src/host/local.ts'
 import { ensureGuest } from '../../src/image/guest.ts'
 import { poll } from '../../src/wait.ts'
-import { fakeGuest } from './fake-recipe.ts'
+import { fakeGuest } from '../support/fake-recipe.ts'
 
 const NAME = 'f'.repeat(16)
 const LOCKS = [`${NAME}.lock`, `${NAME}.use`]

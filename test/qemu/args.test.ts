@@ -4,7 +4,7 @@ import { link, raw, tap, userNet, vfio, vhostUser } from '../../src/qemu/devices
 import { SLOTS } from '../../src/qemu/machine-kind.ts'
 import { optionValue } from '../../src/qemu/option-value.ts'
 import { segmentNetdevOption } from '../../src/qemu/segment.ts'
-import { shapeWith, valuesOf } from './shape.ts'
+import { shapeWith, valuesOf } from '../support/shape.ts'
 
 const mac = '52:54:00:01:02:03'
 const nic = (options: Parameters<typeof vhostUser>[0]): PlacedDevice => ({

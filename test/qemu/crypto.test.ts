@@ -4,7 +4,7 @@ import { needsSharedMemory, qemuArgs } from '../../src/qemu/args.ts'
 import { link, type VirtioCryptoOptions, virtioCrypto } from '../../src/qemu/devices.ts'
 import { resolveSpec } from '../../src/vm/spec/spec.ts'
 import { whyNoTemplate } from '../../src/vm/template/obtain.ts'
-import { shapeWith } from './shape.ts'
+import { shapeWith } from '../support/shape.ts'
 
 const argsOf = (options: VirtioCryptoOptions, accel: 'kvm' | 'tcg' = 'kvm') =>
   qemuArgs(shapeWith({ accel, devices: [{ device: virtioCrypto(options), mac: '' }] }))

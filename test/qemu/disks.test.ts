@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { type Disk, diskArgs } from '../../src/qemu/disks.ts'
-import { valuesOf } from './shape.ts'
+import { valuesOf } from '../support/shape.ts'
 
 const disk = (given: Partial<Disk> = {}): Disk => ({
   ...{ file: '/d', format: 'raw', bus: 'virtio', readonly: false, snapshot: true },

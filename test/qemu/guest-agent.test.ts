@@ -2,8 +2,8 @@ import { describe, expect, test, vi } from 'vitest'
 import { GuestError } from '../../src/errors.ts'
 import { GuestAgentError, GuestAgentSilence } from '../../src/qemu/guest-agent-error.ts'
 import { poll, turn } from '../../src/wait.ts'
-import { stopTime } from '../stop-time.ts'
-import { openAgent } from './guest-agent-peer.ts'
+import { openAgent } from '../support/guest-agent-peer.ts'
+import { stopTime } from '../support/stop-time.ts'
 
 const SOON = { timeoutMs: 10_000 }
 const BRIEFLY = { timeoutMs: 100 }

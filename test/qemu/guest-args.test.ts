@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { qemuArgs } from '../../src/qemu/args.ts'
-import { shapeWith, valuesOf } from './shape.ts'
+import { shapeWith, valuesOf } from '../support/shape.ts'
 
 const disk = {
   ...{ file: '/i/a,b.qcow2', format: 'qcow2', bus: 'virtio' as const },

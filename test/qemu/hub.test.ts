@@ -7,7 +7,7 @@ import { localHost } from '../../src/host/local.ts'
 import { type Hub, openHub } from '../../src/qemu/hub.ts'
 import { segmentNetdevOption } from '../../src/qemu/segment.ts'
 import { poll, waitFor } from '../../src/wait.ts'
-import { join, type Member } from './hub-member.ts'
+import { join, type Member } from '../support/hub-member.ts'
 
 const host = localHost()
 const qemu = 'qemu-system-x86_64'

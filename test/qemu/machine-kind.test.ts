@@ -6,8 +6,8 @@ import {
   machineKind,
   resolveMachine,
 } from '../../src/qemu/machine-kind.ts'
-import { refusal } from '../refusal.ts'
-import { valuesOf } from './shape.ts'
+import { refusal } from '../support/refusal.ts'
+import { valuesOf } from '../support/shape.ts'
 
 const mac = '52:54:00:00:00:00'
 const devices = [{ device: link('lan'), mac, segment: '/s' }]

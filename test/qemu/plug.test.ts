@@ -6,7 +6,7 @@ import { InfrastructureError, UsageError } from '../../src/errors.ts'
 import type { PlacedDevice } from '../../src/qemu/args.ts'
 import { type Device, link, raw, tap, userNet, vhostUser } from '../../src/qemu/devices.ts'
 import { pciAddress, plug, unplug } from '../../src/qemu/plug.ts'
-import { type RunningQemu, startQemu } from './qmp-peer.ts'
+import { type RunningQemu, startQemu } from '../support/qmp-peer.ts'
 
 /*
  * A machine without a guest: all but the guest's part. Nobody ejects a device there, so whatever is

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../src/host/local.ts'
 import { startQemu } from '../../src/qemu/process.ts'
 import { waitFor } from '../../src/wait.ts'
-import { untilGone } from '../host/processes.ts'
+import { untilGone } from '../support/processes.ts'
 
 const host = localHost()
 

@@ -2,7 +2,7 @@ import { describe, expect, expectTypeOf, test } from 'vitest'
 import { InfrastructureError } from '../../src/errors.ts'
 import { connectQmp, type Qmp, QmpClosedError, QmpError } from '../../src/qemu/qmp.ts'
 import { poll, waitFor } from '../../src/wait.ts'
-import { GREETING, greeted, openPeer, startQemu } from './qmp-peer.ts'
+import { GREETING, greeted, openPeer, startQemu } from '../support/qmp-peer.ts'
 
 const SOON = { timeoutMs: 10_000 }
 

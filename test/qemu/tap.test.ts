@@ -5,7 +5,7 @@ import { attachTap, ensureBridge, removeBridge } from '../../src/lease/resources
 import { tap } from '../../src/qemu/devices.ts'
 import { hintFor } from '../../src/qemu/hints.ts'
 import { poll } from '../../src/wait.ts'
-import { valuesOf } from './shape.ts'
+import { valuesOf } from '../support/shape.ts'
 
 const host = localHost()
 const mayChangeNetworks = process.getuid?.() === 0

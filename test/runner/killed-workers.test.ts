@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { ForksPoolWorker } from 'vitest/node'
 import { endWithKilledWorkers } from '../../src/runner/killed-workers.ts'
 import { waitFor } from '../../src/wait.ts'
-import { makeProject } from '../e2e/project.ts'
+import { makeProject } from '../support/project.ts'
 
 /** Vitest itself waits for a minute, or for ever. */
 const SOON_MS = 30_000

@@ -5,9 +5,9 @@ import { sweepLeases } from '../../../src/lease/admission/sweep.ts'
 import { readCpus } from '../../../src/lease/resources/cores.ts'
 import { readPages } from '../../../src/lease/resources/pages.ts'
 import { poll } from '../../../src/wait.ts'
+import { useApplicants } from '../../support/applicants.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
 import { startProcess, type TestProcess } from '../../support/process.ts'
-import { usePagesTurn } from '../resources/pages-turn.ts'
-import { useApplicants } from './applicants.ts'
 
 const { change } = usePagesTurn()
 const { locks, here, files } = useApplicants()

@@ -9,9 +9,9 @@ import { sweepLeases } from '../../../src/lease/admission/sweep.ts'
 import { readCpus } from '../../../src/lease/resources/cores.ts'
 import type { Need } from '../../../src/lease/resources/needs.ts'
 import { readPages } from '../../../src/lease/resources/pages.ts'
-import { type PageUser, usePages } from '../resources/page-user.ts'
-import { usePagesTurn } from '../resources/pages-turn.ts'
-import { AS_NOBODY, name, pages, useApplicants } from './applicants.ts'
+import { AS_NOBODY, name, pages, useApplicants } from '../../support/applicants.ts'
+import { type PageUser, usePages } from '../../support/page-user.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
 
 const { change } = usePagesTurn()
 const { locks, here, apply, untilQueued, files } = useApplicants()

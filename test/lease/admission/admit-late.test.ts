@@ -3,7 +3,7 @@ import type { Host } from '../../../src/host/host.ts'
 import { admit } from '../../../src/lease/admission/admit.ts'
 import { withLedger } from '../../../src/lease/ledger/ledger.ts'
 import { turn } from '../../../src/wait.ts'
-import { useApplicants } from './applicants.ts'
+import { useApplicants } from '../../support/applicants.ts'
 
 const { here, files } = useApplicants()
 const M = 2 ** 20

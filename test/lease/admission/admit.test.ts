@@ -5,8 +5,8 @@ import type { Host } from '../../../src/host/host.ts'
 import { admit } from '../../../src/lease/admission/admit.ts'
 import { readLedger } from '../../../src/lease/ledger/records.ts'
 import { readPages } from '../../../src/lease/resources/pages.ts'
-import { usePagesTurn } from '../resources/pages-turn.ts'
-import { memory, name, pages, useApplicants } from './applicants.ts'
+import { memory, name, pages, useApplicants } from '../../support/applicants.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
 
 const { change } = usePagesTurn()
 const { here, apply, untilQueued, files } = useApplicants()

@@ -10,7 +10,7 @@ import {
 } from '../../../src/lease/ledger/records.ts'
 import { changePages, readPages } from '../../../src/lease/resources/pages.ts'
 import { useLockDir } from '../../support/lock-dir.ts'
-import { usePagesTurn } from '../resources/pages-turn.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
 
 usePagesTurn()
 useLockDir()

@@ -10,7 +10,7 @@ import { readLedger } from '../../../src/lease/ledger/records.ts'
 import { lockFolder } from '../../../src/lease/locks/folder.ts'
 import type { Need } from '../../../src/lease/resources/needs.ts'
 import { startQemu } from '../../../src/qemu/process.ts'
-import { AS_NOBODY, name, useApplicants } from '../admission/applicants.ts'
+import { AS_NOBODY, name, useApplicants } from '../../support/applicants.ts'
 
 const { locks, here, apply, untilQueued, files } = useApplicants()
 const isRoot = userInfo().uid === 0

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { localHost } from '../../../src/host/local.ts'
 import { section } from '../../../src/lease/locks/section.ts'
 import { poll } from '../../../src/wait.ts'
-import { results, tell, useSectionProcesses } from './section-processes.ts'
+import { results, tell, useSectionProcesses } from '../../support/section-processes.ts'
 
 const { start, holder, untilWaiting, counting } = useSectionProcesses()
 

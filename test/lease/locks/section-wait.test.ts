@@ -6,7 +6,7 @@ import type { Host } from '../../../src/host/host.ts'
 import { localHost } from '../../../src/host/local.ts'
 import { lockPath } from '../../../src/lease/locks/folder.ts'
 import { section } from '../../../src/lease/locks/section.ts'
-import { useSectionProcesses } from './section-processes.ts'
+import { useSectionProcesses } from '../../support/section-processes.ts'
 
 const { start, holder, untilWaiting } = useSectionProcesses()
 

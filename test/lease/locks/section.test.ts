@@ -4,8 +4,8 @@ import { InfrastructureError, UsageError } from '../../../src/errors.ts'
 import { localHost } from '../../../src/host/local.ts'
 import { lockPath } from '../../../src/lease/locks/folder.ts'
 import { section } from '../../../src/lease/locks/section.ts'
-import { stopTime } from '../../stop-time.ts'
-import { results, tell, useSectionProcesses } from './section-processes.ts'
+import { results, tell, useSectionProcesses } from '../../support/section-processes.ts'
+import { stopTime } from '../../support/stop-time.ts'
 
 const { holder, flocksWaiting, counting } = useSectionProcesses()
 

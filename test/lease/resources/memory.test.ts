@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { localHost } from '../../../src/host/local.ts'
 import { readMemory, touched } from '../../../src/lease/resources/memory.ts'
-import { startQemu } from '../../qemu/qmp-peer.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
+import { startQemu } from '../../support/qmp-peer.ts'
 import { makeTree } from '../../support/tree.ts'
-import { usePagesTurn } from './pages-turn.ts'
 
 const { change } = usePagesTurn()
 

@@ -8,9 +8,9 @@ import {
   poolFolder,
   readPages,
 } from '../../../src/lease/resources/pages.ts'
-import { startQemu } from '../../qemu/qmp-peer.ts'
+import { usePagesTurn } from '../../support/pages-turn.ts'
+import { startQemu } from '../../support/qmp-peer.ts'
 import { makeTree } from '../../support/tree.ts'
-import { usePagesTurn } from './pages-turn.ts'
 
 const { change } = usePagesTurn()
 

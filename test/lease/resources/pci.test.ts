@@ -9,7 +9,7 @@ import {
   giveBackPci,
   inspectPci,
 } from '../../../src/lease/resources/pci.ts'
-import { type FakeDevice, type FakeSysfs, fakeSysfs } from './pci-sysfs.ts'
+import { type FakeDevice, type FakeSysfs, fakeSysfs } from '../../support/pci-sysfs.ts'
 
 const host = localHost()
 const NIC = '0000:03:00.0'

@@ -3,8 +3,8 @@ import { CommandTimeoutError, GuestError, UsageError } from '../../../src/errors
 import { Lifeline } from '../../../src/lifeline.ts'
 import { openGuestAgent } from '../../../src/vm/guest-agent/guest-agent.ts'
 import type { Machine } from '../../../src/vm/instance/running-guest.ts'
-import { type AgentPeer, openAgent, type Request } from '../../qemu/guest-agent-peer.ts'
-import { stopTime } from '../../stop-time.ts'
+import { type AgentPeer, openAgent, type Request } from '../../support/guest-agent-peer.ts'
+import { stopTime } from '../../support/stop-time.ts'
 
 /** The agent of a VM of which there is nothing but the port; a guest's answers come from `answer`. */
 async function openVm(answer: (request: Request) => unknown) {

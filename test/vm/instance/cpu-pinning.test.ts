@@ -4,7 +4,7 @@ import { InfrastructureError } from '../../../src/errors.ts'
 import { localHost } from '../../../src/host/local.ts'
 import { formatCpuList, readCpus } from '../../../src/lease/resources/cores.ts'
 import { pinVcpus } from '../../../src/vm/instance/cpu-pinning.ts'
-import { type RunningQemu, startQemu } from '../../qemu/qmp-peer.ts'
+import { type RunningQemu, startQemu } from '../../support/qmp-peer.ts'
 
 const host = localHost()
 const where = { vm: 'vm0', dut: 'dut0' }

@@ -9,8 +9,8 @@ import type { KernelLog } from '../../../src/vm/instance/kernel-log.ts'
 import type { Engine } from '../../../src/vm/instance/qemu-instance.ts'
 import { RunWatch } from '../../../src/vm/instance/run-watch.ts'
 import { poll, turn, waitFor } from '../../../src/wait.ts'
-import { agentPeer } from '../../guest-protocol/agent-peer.ts'
-import { greeted, openPeer } from '../../qemu/qmp-peer.ts'
+import { agentPeer } from '../../support/agent-peer.ts'
+import { greeted, openPeer } from '../../support/qmp-peer.ts'
 
 /*
  * States of QEMU that none can be brought into here, such as those that KVM alone has: the other end of the

@@ -3,7 +3,7 @@ import { tap, vfio, vhostUser, virtioCrypto } from '../../../src/qemu/devices.ts
 import type { VmHome } from '../../../src/vm/instance/host-services.ts'
 import { type MigrateOptions, resolveMigrate } from '../../../src/vm/migration/options.ts'
 import { resolveSpec, type VmSpec } from '../../../src/vm/spec/spec.ts'
-import { refusal } from '../../refusal.ts'
+import { refusal } from '../../support/refusal.ts'
 
 const home = { name: 'dut0' } as VmHome
 

@@ -15,7 +15,7 @@ import { localHost } from '../../../src/host/local.ts'
 import { HeldTemplates } from '../../../src/vm/template/copies.ts'
 import { dropTemplate } from '../../../src/vm/template/store.ts'
 import { poll } from '../../../src/wait.ts'
-import { putTemplate, seal } from './stored-template.ts'
+import { putTemplate, seal } from '../../support/stored-template.ts'
 
 const host = localHost()
 const KEY = '0123456789abcdef'

@@ -13,7 +13,7 @@ import {
   pruneTemplates,
   sweepTemplates,
 } from '../../../src/vm/template/store.ts'
-import { label, putTemplate } from './stored-template.ts'
+import { label, putTemplate } from '../../support/stored-template.ts'
 
 const host = localHost()
 

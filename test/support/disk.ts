@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { defaultCacheDir } from '../src/host/cache-dir.ts'
-import { localHost } from '../src/host/local.ts'
-import { ensureGuest } from '../src/image/guest.ts'
-import { readRecipe } from '../src/image/recipe.ts'
+import { defaultCacheDir } from '../../src/host/cache-dir.ts'
+import { localHost } from '../../src/host/local.ts'
+import { ensureGuest } from '../../src/image/guest.ts'
+import { readRecipe } from '../../src/image/recipe.ts'
 
-const FOLDER = join(import.meta.dirname, '../fixtures/disk')
+const FOLDER = join(import.meta.dirname, '../../fixtures/disk')
 
 /** Users of the disk, and their passwords. */
 export const ROOT = { user: 'root', password: 'dut' }

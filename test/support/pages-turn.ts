@@ -1,9 +1,9 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll } from 'vitest'
-import type { HostLock } from '../../../src/host/host.ts'
-import { localHost } from '../../../src/host/local.ts'
-import { changePages } from '../../../src/lease/resources/pages.ts'
+import type { HostLock } from '../../src/host/host.ts'
+import { localHost } from '../../src/host/local.ts'
+import { changePages } from '../../src/lease/resources/pages.ts'
 
 /** Lets no other test file that asks change this machine's huge pages at the same time. */
 export function usePagesTurn() {

@@ -1,4 +1,4 @@
-import { Scope } from '../src/scope.ts'
+import { Scope } from '../../src/scope.ts'
 
 /** Runs `fn` as if it were a test: it is over when `fn` has ended, and for good when `signal` is aborted. */
 export async function withScope<T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import { cli } from '../cli/cli.ts'
+import { cli } from './cli.ts'
 
 /** A line of `vitest-dut ps --json`. */
 export interface ListedLease {

@@ -1,14 +1,14 @@
 import { readdir } from 'node:fs/promises'
 import { afterEach, beforeEach, expect } from 'vitest'
-import type { Host } from '../../../src/host/host.ts'
-import { localHost } from '../../../src/host/local.ts'
-import type { AdmitOptions } from '../../../src/lease/admission/admit.ts'
-import { giveBack } from '../../../src/lease/admission/give-back.ts'
-import { type Ledger, readLedger } from '../../../src/lease/ledger/records.ts'
-import type { Holding, Need } from '../../../src/lease/resources/needs.ts'
-import { poll } from '../../../src/wait.ts'
-import { useLockDir } from '../../support/lock-dir.ts'
-import { startProcess, type TestProcess } from '../../support/process.ts'
+import type { Host } from '../../src/host/host.ts'
+import { localHost } from '../../src/host/local.ts'
+import type { AdmitOptions } from '../../src/lease/admission/admit.ts'
+import { giveBack } from '../../src/lease/admission/give-back.ts'
+import { type Ledger, readLedger } from '../../src/lease/ledger/records.ts'
+import type { Holding, Need } from '../../src/lease/resources/needs.ts'
+import { poll } from '../../src/wait.ts'
+import { useLockDir } from './lock-dir.ts'
+import { startProcess, type TestProcess } from './process.ts'
 
 const M = 2 ** 20
 

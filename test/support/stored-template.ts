@@ -1,6 +1,6 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { localHost } from '../../../src/host/local.ts'
-import { sealTemplate, type TemplateLabel } from '../../../src/vm/template/files.ts'
+import { localHost } from '../../src/host/local.ts'
+import { sealTemplate, type TemplateLabel } from '../../src/vm/template/files.ts'
 
 export const label: TemplateLabel = {
   ...{ qemu: 'qemu-system-x86_64', machine: 'q35', accel: 'tcg' },

@@ -1,10 +1,10 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, expect } from 'vitest'
-import { localHost } from '../../../src/host/local.ts'
-import { poll } from '../../../src/wait.ts'
-import { useLockDir } from '../../support/lock-dir.ts'
-import { startProcess, type TestProcess } from '../../support/process.ts'
+import { localHost } from '../../src/host/local.ts'
+import { poll } from '../../src/wait.ts'
+import { useLockDir } from './lock-dir.ts'
+import { startProcess, type TestProcess } from './process.ts'
 
 /** Gives each test of the file lock files of its own, and processes that end with it. */
 export function useSectionProcesses() {

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { UsageError } from '../src/errors.ts'
+import { UsageError } from '../../src/errors.ts'
 
 /** What is thrown by something that is to be refused. */
 export function refusal(fn: () => unknown): UsageError {

@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Host } from '../../../src/host/host.ts'
-import type { GrantedLease } from '../../../src/lease/admission/grant.ts'
-import { touchedPages } from '../../../src/lease/resources/memory.ts'
-import { startQemu } from '../../../src/qemu/process.ts'
-import { poll, waitFor } from '../../../src/wait.ts'
+import type { Host } from '../../src/host/host.ts'
+import type { GrantedLease } from '../../src/lease/admission/grant.ts'
+import { touchedPages } from '../../src/lease/resources/memory.ts'
+import { startQemu } from '../../src/qemu/process.ts'
+import { poll, waitFor } from '../../src/wait.ts'
 
 export interface PageUser {
   pid: number

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import type { Host } from '../../../src/host/host.ts'
-import { poll } from '../../../src/wait.ts'
+import type { Host } from '../../src/host/host.ts'
+import { poll } from '../../src/wait.ts'
 
 /*
  * What the kernel does when an address is written to a driver's `bind` or `unbind` (named pipes here):

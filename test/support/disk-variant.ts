@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest'
 import type { Dut } from '../../src/fleet/dut.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec/spec.ts'
-import { debianDisk, ROOT } from '../disk.ts'
+import { debianDisk, ROOT } from './disk.ts'
 
 /** The tests' Debian, changed by a script that runs in its root folder. */
 export async function diskVariant(

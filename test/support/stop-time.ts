@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest'
-import * as time from '../src/time.ts'
+import * as time from '../../src/time.ts'
 
 /**
  * Time passes only as the test says, until it is over or uses real timers: so a wait is over at a point
