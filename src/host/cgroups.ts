@@ -88,7 +88,7 @@ async function findMounts(host: Host, controller: string, mountinfo: string): Pr
   ]
 }
 
-/** Where both versions are mounted, a controller is of one of them. */
+/** Tells whether a mount of version 2 has a controller, which may be one of version 1. */
 async function hasController(host: Host, { point }: Mount, controller: string): Promise<boolean> {
   const controllers = await readText(host, posix.join(point, 'cgroup.controllers')).catch(
     () => undefined,

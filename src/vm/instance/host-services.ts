@@ -34,7 +34,7 @@ export interface Template {
   memory?: string
   /** QEMU's devices. */
   state: string
-  /** Of a guest of the user's own: what it has written to its disk. */
+  /** Changes that a guest of the user's own has made to its disk. */
   disk?: string
   /** What the guest's kernel said while it booted. */
   kernelLog: string
