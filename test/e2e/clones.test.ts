@@ -1,5 +1,5 @@
 import { dutTest, expect, link, type Vm } from 'vitest-dut'
-import { isRunning } from '../support/remains.ts'
+import { isRunning } from '../support/processes.ts'
 
 const test = dutTest({ vms: 0 })
 

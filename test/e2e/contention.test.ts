@@ -8,8 +8,8 @@ import { poll } from '../../src/wait.ts'
 import { pages, useApplicants } from '../support/applicants.ts'
 import { usePagesTurn } from '../support/pages-turn.ts'
 import { startProcess } from '../support/process.ts'
+import { processesWith, withoutForks } from '../support/processes.ts'
 import { HEAD, makeProject, type Project } from '../support/project.ts'
-import { processesWith, withoutForks } from '../support/remains.ts'
 
 // A machine on which there are huge pages for a few VMs only, and nobody else has any.
 const { change } = usePagesTurn()

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { PORT_RANGE } from '../../src/lease/resources/ports.ts'
 import { usePagesTurn } from '../support/pages-turn.ts'
-import { heldIn, inventory, processesWith } from '../support/remains.ts'
+import { processesWith } from '../support/processes.ts'
+import { heldIn, inventory } from '../support/remains.ts'
 
 usePagesTurn()
 

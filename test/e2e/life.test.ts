@@ -9,7 +9,7 @@ import {
   VmDiedError,
 } from 'vitest-dut'
 import { leasesOfUs } from '../support/leases.ts'
-import { isRunning } from '../support/remains.ts'
+import { isRunning } from '../support/processes.ts'
 
 const test = dutTest({
   vms: 2,

@@ -1,6 +1,6 @@
 import { dutTest, expect, link, type Vm } from 'vitest-dut'
 import { moveUnderStream } from '../support/moving-stream.ts'
-import { isRunning } from '../support/remains.ts'
+import { isRunning } from '../support/processes.ts'
 
 // Clones, whose memory is mapped from a template.
 const test = dutTest({ vms: 2, vm: { memory: '256M', boot: 'template', devices: [link('lan')] } })

@@ -11,7 +11,7 @@ import {
 } from 'vitest-dut'
 import { poll } from '../../src/wait.ts'
 import { leasesOfUs } from '../support/leases.ts'
-import { isRunning, processesWith } from '../support/remains.ts'
+import { isRunning, processesWith } from '../support/processes.ts'
 
 /** Slow enough that there is time for anything. */
 const SLOW = { bandwidth: '4M' } as const

@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startProcess } from '../support/process.ts'
-import { heldIn, processesWith } from '../support/remains.ts'
+import { processesWith } from '../support/processes.ts'
+import { heldIn } from '../support/remains.ts'
 
 interface Told {
   status: string

@@ -1,7 +1,7 @@
 import { dutTest, expect, InfrastructureError, UsageError, type Vm, vhostUser } from 'vitest-dut'
 import { bindDriver, testpmd, vhostSwitch } from 'vitest-dut/dpdk'
 import { moveUnderStream } from '../support/moving-stream.ts'
-import { isRunning } from '../support/remains.ts'
+import { isRunning } from '../support/processes.ts'
 
 // Ports 0 and 1 are the guests'; 2 is where one of them can move to.
 const test = dutTest({

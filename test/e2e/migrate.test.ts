@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { dutTest, expect, link, type Vm } from 'vitest-dut'
 import { waitFor } from '../../src/wait.ts'
 import { leasesOfUs } from '../support/leases.ts'
-import { isRunning } from '../support/remains.ts'
+import { isRunning } from '../support/processes.ts'
 
 const test = dutTest({
   vms: 2,

@@ -17,7 +17,7 @@ import { localHost } from '../../src/host/local.ts'
 import { changePages, readPages } from '../../src/lease/resources/pages.ts'
 import { poll } from '../../src/wait.ts'
 import { usePagesTurn } from '../support/pages-turn.ts'
-import { isAlive } from '../support/processes.ts'
+import { isRunning } from '../support/processes.ts'
 import { HEAD, makeProject, type Project, type Running } from '../support/project.ts'
 
 usePagesTurn()
@@ -391,5 +391,5 @@ test('sees it', async ({ dut }) => {
   )
   expect(output).toMatch(/Tests {2}1 passed/)
   const pid = Number(await project.mark('daemon'))
-  expect(await isAlive(pid)).toBe(false)
+  expect(isRunning(pid)).toBe(false)
 })

@@ -8,7 +8,7 @@ import { startFleet } from '../../src/fleet/fleet.ts'
 import { localHost } from '../../src/host/local.ts'
 import type { VmSpec } from '../../src/vm/spec/spec.ts'
 import { waitFor } from '../../src/wait.ts'
-import { isAlive, untilGone } from '../support/processes.ts'
+import { isRunning, untilGone } from '../support/processes.ts'
 
 /** DUTs of this machine without VMs: real QEMUs are the end-to-end tests' part. */
 async function makeDuts(...names: string[]): Promise<Dut[]> {
@@ -59,14 +59,14 @@ describe('a fleet', () => {
       backend: async (dut, { onCleanup }) => {
         onCleanup(() => void done.push('first'))
         onCleanup(async () => {
-          expect(await isAlive(pid)).toBe(true)
+          expect(isRunning(pid)).toBe(true)
           done.push('second')
         })
         const program = await dut.spawn('echo pid $$; exec tail -f /dev/null', { prompt: '\n' })
         pid = Number(/\d+/.exec(program.console.text)?.[0])
       },
     })
-    expect(await isAlive(pid)).toBe(true)
+    expect(isRunning(pid)).toBe(true)
     await Promise.all([fleet.stop(), fleet.stop()])
     await fleet[Symbol.asyncDispose]()
     expect(done).toEqual(['second', 'first'])

@@ -12,7 +12,7 @@ import { localHost } from '../../src/host/local.ts'
 import { admit } from '../../src/lease/admission/admit.ts'
 import { poll } from '../../src/wait.ts'
 import { useLockDir } from '../support/lock-dir.ts'
-import { isAlive, untilGone } from '../support/processes.ts'
+import { isRunning, untilGone } from '../support/processes.ts'
 import { stopTime } from '../support/stop-time.ts'
 
 const locks = useLockDir()
@@ -72,7 +72,7 @@ describe('a program that a suite starts and does not end', () => {
       `dut0: the suite left behind:\n  process ${pid}, killed now: sleep 12345.5\n` +
         '→ end what a backend or a test starts: with onCleanup, or through dut.spawn, which does it',
     )
-    expect(await isAlive(pid)).toBe(false)
+    expect(isRunning(pid)).toBe(false)
     await expect(stat(dut.dir)).rejects.toThrow('ENOENT')
   })
 
@@ -142,9 +142,9 @@ describe('a program that a suite starts and does not end', () => {
     await beside.exec(daemon(SLEEP))
     const pid = await daemonPid()
     await dut.close()
-    expect(await isAlive(pid)).toBe(true)
+    expect(isRunning(pid)).toBe(true)
     await expect(beside.close()).rejects.toThrow(`process ${pid}, killed now`)
-    expect(await isAlive(pid)).toBe(false)
+    expect(isRunning(pid)).toBe(false)
   })
 
   test('is found also where the folder’s name means something to a search', async () => {
@@ -153,7 +153,7 @@ describe('a program that a suite starts and does not end', () => {
     await odd.exec(daemon(SLEEP))
     const pid = await daemonPid()
     await plain.close()
-    expect(await isAlive(pid)).toBe(true)
+    expect(isRunning(pid)).toBe(true)
     await expect(odd.close()).rejects.toThrow(`process ${pid}, killed now`)
   })
 

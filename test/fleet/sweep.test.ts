@@ -10,7 +10,7 @@ import { localHost } from '../../src/host/local.ts'
 import { readLedger } from '../../src/lease/ledger/records.ts'
 import { useLockDir } from '../support/lock-dir.ts'
 import { startProcess } from '../support/process.ts'
-import { isAlive, untilGone } from '../support/processes.ts'
+import { isRunning, untilGone } from '../support/processes.ts'
 
 const locks = useLockDir()
 let host: Host
@@ -57,8 +57,8 @@ const filesOf = ({ leases, wish, owner }: Has) => [...leases, wish, owner]
 
 async function expectUntouched(run: Has): Promise<void> {
   expect(await readFile(join(run.path, 'suite/vm0/qemu.log'), 'utf8')).toBe('left over')
-  expect(await isAlive(run.daemon)).toBe(true)
-  expect(await isAlive(run.holder)).toBe(true)
+  expect(isRunning(run.daemon)).toBe(true)
+  expect(isRunning(run.holder)).toBe(true)
   expect(await inLedger()).toEqual(expect.arrayContaining(filesOf(run)))
   const files = [run.leases[1], run.owner].map((file) => join(locks.path, file))
   expect(await host.held(files)).toEqual([true, true])
@@ -80,7 +80,7 @@ describe('beside one that is alive, of a run that was killed', () => {
     expect(told.leases.map(({ file }) => file)).toEqual([dead.leases[0]])
     expect(told.wishes.map(({ file }) => file)).toEqual([dead.wish])
     expect(told.owners).toEqual([dead.owner])
-    expect(await isAlive(dead.daemon)).toBe(true)
+    expect(isRunning(dead.daemon)).toBe(true)
     expect(await runs()).toHaveLength(2)
     expect(await inLedger()).toHaveLength(8)
 
@@ -89,8 +89,8 @@ describe('beside one that is alive, of a run that was killed', () => {
     expect(pids(swept)).toEqual(pids(told))
     expect(swept.leases.map(({ file }) => file).sort()).toEqual([...dead.leases].sort())
     expect([swept.stuck, swept.failed]).toEqual([[], []])
-    expect(await isAlive(dead.daemon)).toBe(false)
-    expect(await isAlive(dead.holder)).toBe(false)
+    expect(isRunning(dead.daemon)).toBe(false)
+    expect(isRunning(dead.holder)).toBe(false)
     await expect(stat(dead.path)).rejects.toThrow('ENOENT')
     expect(await inLedger()).toEqual(filesOf(alive).sort())
     await expectUntouched(alive)
@@ -110,7 +110,7 @@ describe('beside one that is alive, of a run that was killed', () => {
     const swept = await sweepHost(host, { base: elsewhere })
     expect(swept.leases.map(({ file }) => file)).toEqual([dead.leases[0]])
     expect((await readLedger(host)).leases.map(({ file }) => file)).toEqual([dead.leases[1]])
-    expect(await isAlive(dead.holder)).toBe(true)
+    expect(isRunning(dead.holder)).toBe(true)
     process.kill(dead.holder, 'SIGKILL')
     await untilGone(dead.holder)
     await sweepHost(host, { base: elsewhere })
@@ -123,7 +123,7 @@ describe('beside one that is alive, of a run that was killed', () => {
     const folders = await Promise.all([1, 2, 3].map(() => openRunFolder(host, base)))
     expect(await runs()).toEqual(folders.map(({ path }) => path.slice(-6)).sort())
     expect(await inLedger()).toEqual([])
-    expect(await isAlive(dead.daemon)).toBe(false)
+    expect(isRunning(dead.daemon)).toBe(false)
     await Promise.all(folders.map((folder) => folder.close()))
     expect(await runs()).toEqual([])
   })

@@ -6,7 +6,7 @@ import { InfrastructureError } from '../../src/errors.ts'
 import { localHost } from '../../src/host/local.ts'
 import { openOutputs } from '../../src/output.ts'
 import { poll } from '../../src/wait.ts'
-import { isAlive, untilGone } from '../support/processes.ts'
+import { isRunning, untilGone } from '../support/processes.ts'
 
 const { run } = localHost()
 const sh = (script: string, options = {}) => run('sh', ['-c', script], options)
@@ -161,6 +161,6 @@ describe('a program whose signal is aborted', () => {
     expect(performance.now() - startedAt).toBeLessThan(5000)
     expect(pid).toBeGreaterThan(1)
     await untilGone(pid)
-    expect(await isAlive(process.pid)).toBe(true)
+    expect(isRunning(process.pid)).toBe(true)
   })
 })

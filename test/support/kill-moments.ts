@@ -7,8 +7,8 @@ import { readLedger } from '../../src/lease/ledger/records.ts'
 import { changePages, poolFolder, readPages } from '../../src/lease/resources/pages.ts'
 import { pruneTemplates } from '../../src/vm/template/store.ts'
 import { poll } from '../../src/wait.ts'
+import { processesWith, withoutForks } from './processes.ts'
 import { HEAD, type Project } from './project.ts'
-import { processesWith, withoutForks } from './remains.ts'
 
 /** Only root can have pages added and bridges made. */
 export const isRoot = process.getuid?.() === 0

@@ -1,5 +1,5 @@
 import { expect, type Vm } from 'vitest-dut'
-import { isRunning } from './remains.ts'
+import { isRunning } from './processes.ts'
 
 /** Moves two VMs in turn while TCP flows from one to the other, at 10.0.0.2, and sees it go on each time. */
 export async function moveUnderStream([a, b]: readonly [Vm, Vm], rounds: number): Promise<void> {
