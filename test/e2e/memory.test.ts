@@ -46,13 +46,17 @@ test(
   },
 )
 
-test(
-  'file systems in memory that are full leave the guest answering',
+// The least that a guest can have, and one in which a large file is to fit.
+test.for([
+  ['128M', '10M'],
+  ['256M', '90M'],
+] as const)(
+  'all file systems in the memory of a guest of %s are full, and it answers',
   PATIENCE,
-  async ({ dut }) => {
-    const vm = await dut.start({ memory: '256M' })
+  async ([memory, fits], { dut }) => {
+    const vm = await dut.start({ memory })
     const { output: shell } = await vm.cmd('echo $$')
-    await vm.exec('head -c 90M /dev/urandom >/dev/shm/x && rm /dev/shm/x', { check: true })
+    await vm.exec(`head -c ${fits} /dev/urandom >/dev/shm/x && rm /dev/shm/x`, { check: true })
     const files = ['/full', '/dev/full', '/run/full', '/dev/shm/full']
     for (const file of files) {
       const { stdout } = await vm.exec(`dd if=/dev/zero of=${file} bs=1M`, {
