@@ -34,6 +34,7 @@ export function processesWith(text: string): Seen[] {
       const command = textOf(`/proc/${name}/cmdline`)
       if (![command, textOf(`/proc/${name}/environ`)].some((all) => all.includes(text))) return []
       const parent = /^PPid:\t(\d+)$/m.exec(textOf(`/proc/${name}/status`))?.[1]
+      if (parent === undefined) return [] // it has ended meanwhile
       return [{ pid: Number(name), parent: Number(parent), command: command.replaceAll('\0', ' ') }]
     })
 }
