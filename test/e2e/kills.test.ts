@@ -155,7 +155,7 @@ test(`${ROUNDS} times kill -9 of whatever, whenever, leaves nothing`, {
     const killed = await round(moment.poor ? poor : rich, moment).catch((cause) => {
       throw new Error(`${where}: ${cause}`, { cause })
     })
-    // One that was started as its parent died is seen by no name as it ends, but by its locks.
+    // A process that was started as its parent died has no name while it ends, but still its locks.
     await expect.poll(() => heldIn(locks), { message: where }).toEqual([])
     if (killed) all.push(killed)
     if (all.length === ROUNDS) break

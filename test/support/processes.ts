@@ -2,8 +2,8 @@ import { poll } from '../../src/wait.ts'
 import { namesIn, textOf } from './procfs.ts'
 
 /**
- * Whether a process is there and not only its zombie. The zombie of a process with threads comes with
- * the end of the first of them; the others may still have its memory, its files and their locks.
+ * Tells whether anything of a process runs. The zombie of one with threads comes with the end of the
+ * first of them; the others may still have its memory, its files and their locks.
  */
 export function isRunning(pid: number): boolean {
   const stat = textOf(`/proc/${pid}/stat`)
