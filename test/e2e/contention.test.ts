@@ -110,7 +110,6 @@ test('two runs of three suites of two VMs pass where there are pages for three V
   expect(Math.max(...samples.map((each) => each.pages))).toBeGreaterThanOrEqual(2 * PAGES_OF_VM)
   expect(Math.max(...samples.map((each) => each.leased.length))).toBeGreaterThanOrEqual(2)
   expect(Math.max(...samples.map((each) => each.forwarded.length))).toBeGreaterThanOrEqual(2)
-  expect(samples.length).toBeGreaterThan(100)
 }, 300_000)
 
 test('two fleets that each need more than half of the pages get through, twenty times', async () => {

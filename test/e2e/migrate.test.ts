@@ -121,7 +121,7 @@ test('what is typed while it moves arrives once, in order', async ({ vm }) => {
   }
   await vm.migrate({ onProgress: type })
   type()
-  expect(typed.length).toBeGreaterThan(5)
+  expect(typed.length).toBeGreaterThan(1) // meanwhile as well
   const arrived = async () => (await vm.exec('cat /tmp/typed')).stdout
   await expect.poll(arrived, SOON).toBe(typed.join(''))
   vm.console.write('\x04')
