@@ -1,4 +1,5 @@
 import type { Host } from '../../host/host.ts'
+import { readText } from '../../host/read-text.ts'
 import type { Qmp } from '../../qemu/qmp.ts'
 import { performance } from '../../time.ts'
 
@@ -6,8 +7,15 @@ import { performance } from '../../time.ts'
 export interface VcpuTimes {
   /** `performance.now()`. */
   at: number
-  /** Milliseconds in which each ran, and in which it ran or waited for its turn. */
-  threads: ReadonlyMap<number, { ranMs: number; wantedMs: number }>
+  threads: ReadonlyMap<number, ThreadTimes>
+}
+
+interface ThreadTimes {
+  ranMs: number
+  /** Milliseconds in which it ran or waited for its turn, but for the wait that it is in now. */
+  wantedMs: number
+  /** True if it runs or waits for its turn now. */
+  isRunnable: boolean
 }
 
 interface Cpus {
@@ -22,21 +30,29 @@ export async function vcpuTimes({ qmp, qemu, engine }: Cpus): Promise<VcpuTimes>
   const at = performance.now()
   const times = await Promise.all(
     threads.map(async (thread) => {
-      const bytes = await engine.host.readFile(`/proc/${qemu.pid}/task/${thread}/schedstat`)
-      const [ran = 0, waited = 0] = Buffer.from(bytes).toString().split(' ').map(Number)
-      return [thread, { ranMs: ran / 1e6, wantedMs: (ran + waited) / 1e6 }] as const
+      const folder = `/proc/${qemu.pid}/task/${thread}`
+      const [schedstat, stat] = await Promise.all(
+        ['schedstat', 'stat'].map((file) => readText(engine.host, `${folder}/${file}`)),
+      )
+      const [ran = 0, waited = 0] = (schedstat ?? '').split(' ').map(Number)
+      const isRunnable = /^.*\) R /s.test(stat ?? '')
+      return [thread, { ranMs: ran / 1e6, wantedMs: (ran + waited) / 1e6, isRunnable }] as const
     }),
   )
   return { at, threads: new Map(times) }
 }
 
-/** The busiest virtual CPU between two looks: how long it ran, and its part of the time. */
+/**
+ * The busiest virtual CPU between two looks: how long it ran, and the part of the time in which it wanted
+ * to. One that waits for its turn wants all of it: the kernel counts a wait only when it is over, and on a
+ * busy machine that can be longer than from one look to the next.
+ */
 export function busiest(before: VcpuTimes, now: VcpuTimes): { ranMs: number; part: number } {
   let most = { ranMs: 0, part: 0 }
-  for (const [thread, { ranMs, wantedMs }] of now.threads) {
+  for (const [thread, { ranMs, wantedMs, isRunnable }] of now.threads) {
     const old = before.threads.get(thread)
     if (old === undefined) continue
-    const part = (wantedMs - old.wantedMs) / (now.at - before.at)
+    const part = isRunnable ? 1 : (wantedMs - old.wantedMs) / (now.at - before.at)
     if (part > most.part) most = { ranMs: ranMs - old.ranMs, part }
   }
   return most

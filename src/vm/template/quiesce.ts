@@ -49,8 +49,9 @@ export async function idle(machine: Machine): Promise<void> {
     const now = await vcpuTimes(machine)
     const ranMs = before === undefined ? Number.POSITIVE_INFINITY : allRan(now) - allRan(before)
     const part = ranMs / (now.at - (before?.at ?? 0))
+    const isWaiting = [...now.threads.values()].some(({ isRunnable }) => isRunnable)
     before = now
-    return part < IDLE_PART || undefined
+    return (part < IDLE_PART && !isWaiting) || undefined
   }
   const { ended } = machine.life
   const patience = { everyMs: INTERVAL_MS, timeoutMs: QUIET_PATIENCE_MS, signal: ended }
