@@ -23,7 +23,9 @@ interface Deathbed {
   explain?: (exit: Exit) => Promise<string | undefined>
 }
 
-/** How long QEMU's last words may be on their way after its process is gone. */
+/** How long the words of a QEMU that is gone may be on their way to us: a busy machine takes its time. */
+const ALL_WORDS_MS = 2000
+/** How long the last words of a kernel that has panicked may be on their way. */
 const LAST_WORDS_MS = 100
 
 /** Ends the VM's lifeline, with the cause, when its QEMU is gone. */
@@ -31,14 +33,17 @@ export async function awaitDeath(bed: Deathbed): Promise<void> {
   const startedAt = performance.now()
   const exit = await bed.qemu.exited
   // The panic's text may still be in the socket that QEMU has just closed.
-  await waitFor(bed.kernelLog()?.ended ?? Promise.resolve(), { timeoutMs: LAST_WORDS_MS }).catch(
-    () => {},
-  )
+  await wholeLog(bed.kernelLog())
   const elapsedMs = performance.now() - startedAt
   const complaints = await bed.qemu.complaints()
   const isKilled = exit.signal !== undefined && !bed.stopping()
   const hint = isKilled ? await bed.explain?.(exit) : undefined
   bed.life.end(causeOfDeath(bed, exit, { complaints, elapsedMs, hint }))
+}
+
+/** Resolves when all has been read that a guest's kernel has said, whose QEMU is gone or going. */
+export async function wholeLog(kernelLog: KernelLog | undefined): Promise<void> {
+  await waitFor(kernelLog?.ended ?? Promise.resolve(), { timeoutMs: ALL_WORDS_MS }).catch(() => {})
 }
 
 function causeOfDeath(

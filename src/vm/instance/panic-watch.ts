@@ -6,7 +6,7 @@ import type { Lifeline } from '../../lifeline.ts'
 import type { Qmp } from '../../qemu/qmp.ts'
 import { performance } from '../../time.ts'
 import { poll } from '../../wait.ts'
-import { panicError, panicked } from './exit-cause.ts'
+import { panicError, panicked, wholeLog } from './exit-cause.ts'
 import type { KernelLog } from './kernel-log.ts'
 import { busiest, isInUserMode, vcpuTimes } from './vcpus.ts'
 
@@ -63,10 +63,12 @@ export class PanicWatch {
   }
 
   /** QEMU ends since the guest has reset itself, as kernels do that panic; others do it in order. */
-  shutDown(reason: string): void {
+  async shutDown(reason: string): Promise<void> {
     const { kernelLog } = this.#machine
     const isReset = reason === 'guest-reset' || reason === 'guest-panic'
-    if (isReset && kernelLog.panic !== undefined && !kernelLog.endedInOrder) void this.confirm()
+    if (!isReset || kernelLog.panic === undefined) return
+    await wholeLog(kernelLog) // QMP may be read before what the kernel said last
+    if (kernelLog.panic !== undefined && !kernelLog.endedInOrder) await this.confirm()
   }
 
   /** The guest goes on by itself, whatever its kernel has said. */

@@ -49,7 +49,7 @@ export class Machine {
     this.runs = new RunWatch({
       ...{ machine: this, life },
       panicked: () => void panics.confirm(),
-      shutDown: (reason) => panics.shutDown(reason),
+      shutDown: (reason) => void panics.shutDown(reason),
       crashLoaded: () => panics.clear(),
     })
     this.#leanOn(engine)
