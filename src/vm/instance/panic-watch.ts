@@ -14,8 +14,8 @@ const EVERY_MS = 50
 /** A kernel that panics prints its call trace first, and other CPUs run on meanwhile. */
 const QUIET_MS = 300
 const TRACE_MS = 2000
-/** How long a panic's line may be on its way when QEMU has told of it. */
-const LINE_MS = 200
+/** How long a panic's line may be on its way when QEMU has told of it, and stays. */
+const LINE_MS = 2000
 /** A CPU that has run for that long within the kernel, while nobody answered, is in a panic's endless loop. */
 const SPUN_MS = 1000
 /** A CPU that waits for something to do has less of an interval. */
@@ -57,7 +57,8 @@ export class PanicWatch {
     const { kernelLog, life, where } = this.#machine
     const line = () => kernelLog.panic
     const patience = { timeoutMs: LINE_MS, signal: life.ended }
-    const panic = await poll(line, patience).catch(() => undefined)
+    await Promise.race([poll(line, patience).catch(() => undefined), kernelLog.ended])
+    const { panic } = kernelLog
     if (panic !== undefined) return panicked(panic, this.#machine)
     life.end(new VmDiedError('the guest has panicked', { ...where, tail: kernelLog.tail() }))
   }
